@@ -1,0 +1,191 @@
+"""The main job: a checkpoint to a SwiftPM package whose every model was executed and compared before it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import multiprocessing
+import platform
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from converters.coreml.policy import policy_sha256
+from converters.coreml.worker import GraphOutcome, GraphTask, convert_and_gate
+from converters.gates import clip_gate, require_passed
+from converters.limits import CLIP_LIMITS, GRAPH_LIMITS
+from converters.options import BuildOptions, Reporter
+from converters.recording import RECORDED_FRAMES, Clip, read_clip, record_inputs
+from sam2lite_mobile import __version__, contract
+from sam2lite_mobile.engines.coreml import CoreMLEngine
+from sam2lite_mobile.engines.torch_engine import TorchEngine
+from sam2lite_mobile.evaluation.datasets import DavisLayout, data_root, sample_clip
+from sam2lite_mobile.package.declare import build_key, draft_manifest
+from sam2lite_mobile.package.manifest import Defaults, GateResult, Licence, Precision
+from sam2lite_mobile.package.publish import publish_ios
+from sam2lite_mobile.package.templates import repository_root
+from sam2lite_mobile.package.tree import list_files, tree_sha256
+from sam2lite_mobile.package.verify import is_current
+from sam2lite_mobile.student.checkpoint import checkpoint_hash, read_header
+
+TOOLS = ("torch", "coremltools", "numpy", "protobuf")
+"""Packages whose version decides what a build writes or measures."""
+SOURCE_FOLDERS = ("converters", "sam2lite_mobile", "ios_demo")
+SAMPLE_SEQUENCE = "blackswan"
+
+
+def build(options: BuildOptions, reporter: Reporter) -> Path:
+    """Write the iOS package and return its folder. Does nothing where the folder holds the same build, verified.
+
+    Raises GateError where a measure misses its limit, ConversionError, PackageError or DataError otherwise; the folder
+    is then as it was.
+    """
+    config, facts = read_header(options.checkpoint)
+    root = repository_root()
+    clips = _gate_clips(options)
+    key = build_key(_build_inputs(options, root, clips))
+    if not options.force and is_current(options.out, key):
+        reporter.note(f"{options.out} is up to date: same checkpoint, options, tools, code and clips; it verifies")
+        return options.out
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=options.out.parent) as temporary:
+        folder = Path(temporary)
+        outcomes = _convert_all(options, clips[0], folder, reporter)
+        gates = [gate for outcome in outcomes for gate in outcome.gates]
+        gates += list(_gate_clips_chained(options, folder, clips, reporter))
+        require_passed(gates)
+        manifest = draft_manifest(
+            package_name="sam2lite-models",
+            package_version=__version__,
+            student_size=config.name,
+            checkpoint_sha256=checkpoint_hash(options.checkpoint),
+            precision=Precision(recipe=options.recipe, policy_sha256=policy_sha256(options.recipe)),
+            sizes=options.sizes,
+            bank_tokens=options.bank_tokens,
+            defaults=Defaults(size=options.sizes[-1], window=contract.WINDOW_MAX, compute_units="all"),
+            build_key=key,
+            gates=tuple(gates),
+            calibration=None,
+            conformance_sha256=None,
+            tools=_tool_versions(),
+            licences=(
+                Licence(part="code", spdx="Apache-2.0"),
+                Licence(part="weights", spdx=facts.get("licence", "CC-BY-NC-4.0")),
+            ),
+        )
+        reporter.stage("assembling and verifying the package")
+        publish_ios(
+            options.out,
+            models={outcome.id: outcome.package for outcome in outcomes},
+            manifest=manifest,
+            model_card=_model_card(options.checkpoint),
+            licence=root / "LICENSE",
+        )
+    return options.out
+
+
+def _convert_all(options: BuildOptions, clip: Clip, folder: Path, reporter: Reporter) -> list[GraphOutcome]:
+    """Convert and gate every graph, large ones first, in processes of their own."""
+    reporter.stage("recording what the graphs are fed in the middle of a sequence")
+    engine = TorchEngine.from_checkpoint(options.checkpoint, bank_tokens=options.bank_tokens, threads=1)
+    recorded = record_inputs(engine, clip, options.sizes)
+    tasks = []
+    for spec in contract.all_graph_specs(options.sizes, bank_tokens=options.bank_tokens):
+        path = folder / f"{spec.id}.npz"
+        with path.open("wb") as file:
+            np.savez(file, **recorded[spec.id])  # type: ignore[arg-type]
+        tasks.append(GraphTask(options.checkpoint, spec, options.bank_tokens, options.recipe, path, folder))
+    tasks.sort(key=lambda task: (-(task.spec.size or 0), task.spec.id))
+    reporter.stage(f"converting and executing {len(tasks)} graphs with {options.workers} processes")
+    outcomes: dict[str, GraphOutcome] = {}
+    # Spawned, not forked: torch's thread pool does not survive a fork.
+    with ProcessPoolExecutor(options.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pending: set[Future[GraphOutcome]] = {pool.submit(convert_and_gate, task) for task in tasks}
+        try:
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    outcome = future.result()
+                    outcomes[outcome.id] = outcome
+                    reporter.note(_outcome_line(outcome))
+                    require_passed(outcome.gates)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [outcomes[spec.id] for spec in contract.all_graph_specs(options.sizes, bank_tokens=options.bank_tokens)]
+
+
+def _gate_clips_chained(
+    options: BuildOptions, folder: Path, clips: tuple[Clip, ...], reporter: Reporter
+) -> Iterator[GateResult]:
+    """The sample clip at every size, further clips at the largest, each tracked by both engines on their own."""
+    reference = TorchEngine.from_checkpoint(options.checkpoint, bank_tokens=options.bank_tokens, threads=1)
+    candidate = CoreMLEngine(folder)
+    for clip in clips:
+        for size in options.sizes if clip is clips[0] else options.sizes[-1:]:
+            reporter.stage(f"tracking {clip.name} at {size} px with both engines, {len(clip.frames)} frames")
+            result, worst = clip_gate(reference, candidate, clip, size=size, precision=options.recipe)
+            reporter.note(
+                f"{clip.name} at {size} px: worst mask IoU {result.measured:.4f} (frame {worst}), limit {result.limit}"
+            )
+            require_passed([result])
+            yield result
+
+
+def _gate_clips(options: BuildOptions) -> tuple[Clip, ...]:
+    """The sample clip, then the dev sequences that are asked for where the data is at hand."""
+    frames = max(options.gate_frames, RECORDED_FRAMES + 1)
+    clips = [read_clip(sample_clip(), SAMPLE_SEQUENCE, frames=frames)]
+    data = data_root()
+    if data is not None and (data / "davis").is_dir():
+        layout = DavisLayout(data / "davis")
+        names = [name for name in options.gate_clips if name in layout.sequence_names()]
+        clips += [read_clip(layout, name, frames=frames) for name in names]
+    return tuple(clips)
+
+
+def _build_inputs(options: BuildOptions, root: Path, clips: tuple[Clip, ...]) -> dict[str, str]:
+    """Everything that decides the bytes of a build or the results of its gates."""
+    inputs = {f"tool {name}": version for name, version in _tool_versions().items()}
+    for folder in SOURCE_FOLDERS:
+        files = [path for path in sorted((root / folder).rglob("*")) if path.suffix in (".py", ".swift", ".json", ".md")]
+        digest = hashlib.sha256()
+        for path in files:
+            digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        inputs[f"source {folder}"] = digest.hexdigest()
+    for clip in clips:
+        digest = hashlib.sha256(clip.mask.tobytes())
+        for frame in clip.frames:
+            digest.update(frame.tobytes())
+        inputs[f"clip {clip.name}"] = digest.hexdigest()
+    inputs["limits"] = repr((GRAPH_LIMITS, CLIP_LIMITS))
+    inputs["checkpoint"] = checkpoint_hash(options.checkpoint)
+    inputs["model card"] = hashlib.sha256(_model_card(options.checkpoint).read_bytes()).hexdigest()
+    inputs["options"] = repr(
+        replace(options, out=Path(), checkpoint=Path(), workers=1, force=False)
+    )
+    return inputs
+
+
+def _tool_versions() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in TOOLS}
+    return versions | {"python": platform.python_version(), "sam2lite-mobile": __version__}
+
+
+def _model_card(checkpoint: Path) -> Path:
+    """The card beside a checkpoint, or the generic one of the repository for checkpoints without."""
+    card = checkpoint.with_suffix(".md")
+    return card if card.is_file() else repository_root() / "assets" / "weights" / "no_card.md"
+
+
+def _outcome_line(outcome: GraphOutcome) -> str:
+    worst: dict[str, float] = {}
+    for gate in outcome.gates:
+        worst[gate.precision] = min(worst.get(gate.precision, float("inf")), gate.measured)
+    levels = ", ".join(f"{precision} {value:.1f} dB" for precision, value in worst.items())
+    return f"{outcome.id}: {levels} ({outcome.seconds:.0f} s)"

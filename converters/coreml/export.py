@@ -1,0 +1,104 @@
+"""One graph of the student to one canonical .mlpackage."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sam2lite_mobile import __version__
+from sam2lite_mobile.contract import GraphSpec
+from sam2lite_mobile.errors import ConversionError, MissingBackendError, explain
+from sam2lite_mobile.package.canonical import canonicalize_mlpackage
+from sam2lite_mobile.student.student import Student, example_inputs
+
+AUTHOR = "SAM2-Lite mobile"
+LICENCE = "Code Apache-2.0; weights CC BY-NC 4.0, see the model card"
+IMAGE_INPUT = "image"
+
+
+@dataclass(frozen=True)
+class CapturedGraph:
+    """A graph as torch.export sees it, ready for one or several conversions."""
+
+    spec: GraphSpec
+    program: torch.export.ExportedProgram
+
+
+def capture(student: Student, spec: GraphSpec, *, bank_tokens: int) -> CapturedGraph:
+    """Trace a graph at its size. The arguments of `forward` have the contract's names, so the inputs do too."""
+    examples = example_inputs(spec.graph, spec.size or 512, bank_tokens=bank_tokens)
+    arguments = tuple(examples[tensor.name] for tensor in spec.inputs)
+    program = torch.export.export(student.graph(spec.graph).eval(), arguments)
+    return CapturedGraph(spec, program.run_decompositions({}))
+
+
+def convert(graph: CapturedGraph, path: Path, *, precision: str, student_size: str) -> None:
+    """Write the graph as an ML Program for iOS 17, in `fp32` or `fp16`, with canonical bytes.
+
+    The image is an RGB image input with values 0..255; normalisation is inside. All arrays are float32 at the border,
+    stated explicitly: otherwise the converter decides by precision. Raises ConversionError where it cannot.
+    """
+    ct = _coremltools()
+    spec = graph.spec
+    inputs: list[Any] = []
+    for tensor in spec.inputs:
+        if tensor.name == IMAGE_INPUT:
+            inputs.append(ct.ImageType(name=tensor.name, shape=tensor.shape, color_layout=ct.colorlayout.RGB, scale=1.0))
+        else:
+            inputs.append(ct.TensorType(name=tensor.name, shape=tensor.shape, dtype=float_type()))
+    try:
+        model = ct.convert(
+            graph.program,
+            convert_to="mlprogram",
+            minimum_deployment_target=ct.target.iOS17,
+            skip_model_load=True,
+            inputs=inputs,
+            outputs=[ct.TensorType(name=tensor.name, dtype=float_type()) for tensor in spec.outputs],
+            compute_precision=ct.precision.FLOAT16 if precision == "fp16" else ct.precision.FLOAT32,
+        )
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        raise ConversionError(
+            explain(f"{spec.id} to Core ML {precision}", expected="a program", got=str(error)[:300],
+                    do="see the operations that convert in the notes of ARCHITECTURE.md")
+        ) from error
+    size = f" at {spec.size} px" if spec.size else ""
+    model.short_description = f"SAM2-Lite {student_size}: {spec.graph.replace('_', ' ')}{size}, {precision}"
+    model.author, model.license, model.version = AUTHOR, LICENCE, __version__
+    for tensor in spec.inputs:
+        model.input_description[tensor.name] = tensor.meaning
+    for tensor in spec.outputs:
+        model.output_description[tensor.name] = tensor.meaning
+    if path.exists():
+        shutil.rmtree(path)
+    model.save(str(path))
+    canonicalize_mlpackage(path)
+
+
+def float_type() -> Any:
+    """The dtype of every array at a graph's border."""
+    import numpy as np
+
+    return np.float32
+
+
+def _coremltools() -> Any:
+    """coremltools, imported quietly: it takes 8 to 14 seconds and warns of what is normal off macOS."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    warnings.filterwarnings("ignore", module="coremltools|torchao|executorch")
+    for name in ("coremltools", "torchao", "torch.export"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        import coremltools
+    except ImportError as error:
+        raise MissingBackendError(
+            "Core ML conversion: expected coremltools 9.0, got no such module; "
+            "run pip install torch==2.13.0, then pip install 'sam2lite-mobile[coreml]'"
+        ) from error
+    return coremltools

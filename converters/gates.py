@@ -1,0 +1,130 @@
+"""The gates: what a converted graph, and a whole tracked clip, measure against PyTorch. A miss is an error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.limits import Limit, clip_limit, graph_limit
+from converters.recording import Clip
+from sam2lite_mobile.contract import GraphSpec
+from sam2lite_mobile.errors import GateError, explain
+from sam2lite_mobile.package.manifest import GateResult, finite_db
+from sam2lite_mobile.runtime.engine import Engine, EngineDescription
+from sam2lite_mobile.runtime.prompts import Prompt
+from sam2lite_mobile.runtime.tracker import Tracker
+
+Array = NDArray[np.float32]
+
+
+def snr_db(reference: Array, output: Array) -> float:
+    """10 log10(sum ref^2 / sum (ref - out)^2), in float64; inf where both are equal, -inf where out is not finite."""
+    if not np.isfinite(output).all():
+        return -math.inf
+    ref, out = reference.astype(np.float64), output.astype(np.float64)
+    noise = float(np.square(ref - out).sum())
+    signal = float(np.square(ref).sum())
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+
+
+def mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Intersection over union of two masks; 1 where both are empty."""
+    union = int(np.count_nonzero(first | second))
+    return 1.0 if union == 0 else int(np.count_nonzero(first & second)) / union
+
+
+def engine_in_words(description: EngineDescription) -> str:
+    """One line about an engine, for reports."""
+    detail = f", {description.detail}" if description.detail else ""
+    return f"{description.name} {description.version} {description.precision}{detail}"[:500]
+
+
+def graph_gate(
+    spec: GraphSpec, reference: Mapping[str, Array], outputs: Mapping[str, Array], *, precision: str, engine: str
+) -> list[GateResult]:
+    """One result per output of a graph."""
+    limit = graph_limit(precision, spec.graph)
+    results = []
+    for tensor in spec.outputs:
+        measured = finite_db(snr_db(reference[tensor.name], outputs[tensor.name]))
+        results.append(
+            _result(limit, max(measured, -1e6), precision, engine, graph=spec.id, tensor=tensor.name, size=spec.size)
+        )
+    return results
+
+
+def track_clip(engine: Engine, clip: Clip, *, size: int) -> list[NDArray[np.bool_]]:
+    """The masks of a clip tracked from the first frame's mask, as an app would: every frame through the runtime."""
+    tracker = Tracker(engine, size=size)
+    masks = [tracker.step(clip.frames[0], prompts={1: Prompt.from_mask(clip.mask)}).objects[1].mask]
+    masks += [tracker.step(frame).objects[1].mask for frame in clip.frames[1:]]
+    return masks
+
+
+def clip_gate(
+    reference: Engine, candidate: Engine, clip: Clip, *, size: int, precision: str
+) -> tuple[GateResult, int]:
+    """The worst frame's mask IoU of two engines that each track the clip with their own memory, and that frame."""
+    pairs = zip(
+        track_clip(reference, clip, size=size)[1:], track_clip(candidate, clip, size=size)[1:], strict=True
+    )
+    agreement = [mask_iou(a, b) for a, b in pairs]
+    worst = int(np.argmin(agreement))
+    name = f"{clip.name}, {len(clip.frames)} frames, mask prompt"
+    engine = engine_in_words(candidate.describe())
+    return _result(clip_limit(precision), agreement[worst], precision, engine, clip=name, size=size), worst + 1
+
+
+def require_passed(results: Iterable[GateResult]) -> None:
+    """Raise GateError that names every missed gate: graph and tensor or clip, measure, limit."""
+    missed = [result for result in results if not result.passed]
+    if missed:
+        listed = "; ".join(
+            f"{_subject(r)} ({r.precision}): {r.measure} {r.measured:.4g}, limit {r.bound.replace('_', ' ')} {r.limit:g}"
+            for r in missed[:8]
+        )
+        more = f" and {len(missed) - 8} more" if len(missed) > 8 else ""
+        raise GateError(
+            explain(
+                "gates",
+                expected="every measure within its limit",
+                got=f"{len(missed)} missed: {listed}{more}",
+                do="nothing was written; compare the graph in fp32 first, then layer by layer",
+            )
+        )
+
+
+def _subject(result: GateResult) -> str:
+    return f"{result.graph} {result.tensor}" if result.kind == "graph" else f"clip {result.clip} at {result.size} px"
+
+
+def _result(
+    limit: Limit,
+    measured: float,
+    precision: str,
+    engine: str,
+    *,
+    graph: str | None = None,
+    tensor: str | None = None,
+    clip: str | None = None,
+    size: int | None = None,
+) -> GateResult:
+    return GateResult(
+        kind="graph" if graph else "clip",
+        graph=graph,
+        tensor=tensor,
+        clip=clip,
+        size=size,
+        measure=limit.measure,
+        measured=round(measured, 6),
+        bound=limit.bound,
+        limit=limit.value,
+        passed=limit.holds(round(measured, 6)),
+        precision=precision,
+        engine=engine,
+    )

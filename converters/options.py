@@ -1,0 +1,64 @@
+"""What a build is asked for, the same for every target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sam2lite_mobile import contract
+from sam2lite_mobile.errors import ContractError, explain
+
+RECIPES = ("fp32", "fp16")
+"""Precision recipes: fp32 = everything in 32 bits; fp16 = weights and activations in 16 bits, see `policy.py`."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """A build: the checkpoint, how precise, for which sizes, and where it goes.
+
+    gate_frames: frames of a chained clip. gate_clips: names of further dev sequences that are gated at full size where
+    the data is at hand. workers: processes that convert at the same time, one thread each.
+    """
+
+    checkpoint: Path
+    out: Path
+    recipe: str = "fp16"
+    sizes: tuple[int, ...] = contract.SIZES
+    bank_tokens: int = contract.BANK_TOKENS
+    gate_frames: int = 24
+    gate_clips: tuple[str, ...] = ("car-shadow", "camel", "libby")
+    workers: int = 2
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise ContractError(
+                explain("recipe", expected=" or ".join(RECIPES), got=self.recipe, do="choose one of the two")
+            )
+        unknown = [size for size in self.sizes if size not in contract.SIZES]
+        if unknown or not self.sizes or tuple(sorted(set(self.sizes))) != self.sizes:
+            raise ContractError(
+                explain("sizes", expected=f"ascending, out of {contract.SIZES}", got=self.sizes, do="correct --sizes")
+            )
+        if self.gate_frames < contract.WINDOW_MAX * 3:
+            raise ContractError(
+                explain(
+                    "gate frames",
+                    expected=f"at least {contract.WINDOW_MAX * 3}, three times what fills the memory window",
+                    got=self.gate_frames,
+                    do="use more frames",
+                )
+            )
+
+
+def _silent(message: str) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Where a build says what it does: `note` for a finished step, `stage` when a longer one begins."""
+
+    note: Callable[[str], None] = field(default=_silent)
+    stage: Callable[[str], None] = field(default=_silent)

@@ -1,0 +1,91 @@
+"""Real inputs for the gates: what the graphs are fed in the middle of a sequence, recorded from the torch engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2lite_mobile import contract
+from sam2lite_mobile.evaluation.datasets import DavisLayout, read_frame, read_mask
+from sam2lite_mobile.evaluation.prompting import tight_box
+from sam2lite_mobile.runtime.engine import Engine, EngineDescription
+from sam2lite_mobile.runtime.prompts import Point, Prompt
+from sam2lite_mobile.runtime.tracker import Tracker
+
+Tensors = dict[str, NDArray[np.float32]]
+RECORDED_FRAMES = 6
+"""Frames before the recorded calls: the bank then holds a whole first frame and tokens of later ones."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames uint8 (H, W, 3) of a sequence and the first frame's mask, bool (H, W)."""
+
+    name: str
+    frames: tuple[NDArray[np.uint8], ...]
+    mask: NDArray[np.bool_]
+
+
+def read_clip(layout: DavisLayout, sequence: str, *, frames: int) -> Clip:
+    """The first frames of a sequence with the mask of the first; objects are joined."""
+    files = layout.frames(sequence)[:frames]
+    mask = read_mask(files[0].annotation) > 0
+    return Clip(sequence, tuple(read_frame(file.image) for file in files), mask)
+
+
+class RecordingEngine:
+    """An engine that passes calls on and keeps the last inputs of each graph."""
+
+    def __init__(self, inner: Engine) -> None:
+        self.inner = inner
+        self.calls: dict[str, Tensors] = {}
+
+    @property
+    def bank_tokens(self) -> int:
+        """Of the inner engine."""
+        return self.inner.bank_tokens
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the inner engine."""
+        return self.inner.sizes
+
+    def load(self, graph_ids: Iterable[str]) -> None:
+        """Pass on."""
+        self.inner.load(graph_ids)
+
+    def warm_up(self, size: int) -> None:
+        """Pass on."""
+        self.inner.warm_up(size)
+
+    def run(self, graph_id: str, tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Pass on and keep a copy of the inputs."""
+        self.calls[graph_id] = {name: np.array(value, copy=True) for name, value in tensors.items()}
+        return self.inner.run(graph_id, tensors)
+
+    def describe(self) -> EngineDescription:
+        """Of the inner engine."""
+        return self.inner.describe()
+
+
+def record_inputs(engine: Engine, clip: Clip, sizes: Iterable[int]) -> dict[str, Tensors]:
+    """Inputs of every graph at every size, by graph id, after a few tracked frames.
+
+    The prompt encoder is recorded with a box and a tap, the decoder with the memory of an ordinary frame.
+    """
+    recorder = RecordingEngine(engine)
+    for size in sizes:
+        tracker = Tracker(recorder, size=size)
+        tracker.step(clip.frames[0], prompts={1: Prompt.from_mask(clip.mask)})
+        for frame in clip.frames[1 : RECORDED_FRAMES + 1]:
+            tracker.step(frame)
+    ordinary = dict(recorder.calls)
+    box = tight_box(clip.mask)
+    centre = Point((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
+    prompted = Tracker(recorder, size=min(sizes))
+    prompted.step(clip.frames[0], prompts={1: Prompt(box=box, points=(centre,))})
+    prompt_id = contract.graph_id("prompt_encoder", contract.FULL_SIZE)
+    return ordinary | {prompt_id: recorder.calls[prompt_id]}

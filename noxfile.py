@@ -1,0 +1,133 @@
+"""Sessions: everything that this repository can be asked to do, each from a bare machine with Python 3.11.
+
+Five sessions need torch, and torch with the converters is 2 GB and minutes to install. They share one environment,
+which the session `toolkit` makes in .nox/toolkit and the others require. It is installed again only when this file or
+pyproject.toml has changed. `lite` and `lint` have small environments of their own, because their point is what is
+absent: `lite` proves that the runtime needs NumPy alone.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.sessions = ["lint", "types", "lite", "tests"]
+nox.options.reuse_venv = "yes"
+nox.options.default_venv_backend = "virtualenv"  # pip keeps an installed torch; other resolvers may replace it
+nox.options.error_on_missing_interpreters = True
+
+PYTHON = "3.11"
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+SCRIPTS = "Scripts" if sys.platform == "win32" else "bin"
+TOOLKIT_VARIABLE = "SAM2LITE_TOOLKIT"
+"""Environment variable: a ready environment to use in place of .nox/toolkit, so that the README's blocks, which run
+in a copy of the repository, need not install everything again."""
+
+
+def group(name: str) -> tuple[str, ...]:
+    """Requirements of a dependency group of pyproject.toml."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def install_torch(session: nox.Session) -> None:
+    """Install torch by itself, before anything else.
+
+    The pinned version has a CPU build for Python 3.11. A resolver that sees other packages beside it may take a CUDA
+    build with 15 nvidia packages instead; once this one is installed, nothing replaces it.
+    """
+    session.install("torch==2.13.0")
+
+
+def refuse_cuda(session: nox.Session) -> None:
+    """Fail if an nvidia package was installed: 3 GB that no session here can use."""
+    listed = session.run("python", "-m", "pip", "list", "--format=freeze", silent=True)
+    cuda = [line for line in str(listed).splitlines() if line.startswith(("nvidia-", "triton=="))]
+    if cuda:
+        session.error(f"CUDA packages: expected none, got {', '.join(cuda)}; remove .nox/toolkit and run this again")
+
+
+def toolkit_bin() -> Path:
+    """Folder of the shared environment's executables."""
+    return Path(os.environ.get(TOOLKIT_VARIABLE, ROOT / ".nox" / "toolkit")).resolve() / SCRIPTS
+
+
+def run(session: nox.Session, program: str, *arguments: str) -> None:
+    """Run a program of the shared environment, which also comes first in PATH."""
+    folder = toolkit_bin()
+    path = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
+    session.run(
+        str(folder / program), *arguments, env={"PATH": path, TOOLKIT_VARIABLE: str(folder.parent)}, external=True
+    )
+
+
+@nox.session(python=PYTHON, default=False)
+def toolkit(session: nox.Session) -> None:
+    """Make the environment that the sessions with torch share: Core ML, video, training, tests, types."""
+    if TOOLKIT_VARIABLE in os.environ:
+        session.log(f"using {os.environ[TOOLKIT_VARIABLE]}")
+        return
+    inputs = [ROOT / "pyproject.toml", Path(__file__)]
+    wanted = hashlib.sha256(b"\0".join([str(ROOT).encode(), *(path.read_bytes() for path in inputs)])).hexdigest()
+    stamp = Path(session.virtualenv.location) / "installed.sha256"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    install_torch(session)
+    session.install("-e", ".[coreml,video,train]", *group("test"), *group("types"))
+    refuse_cuda(session)
+    stamp.write_text(wanted)
+
+
+@nox.session(python=False, requires=["toolkit"])
+def build_ios(session: nox.Session) -> None:
+    """Convert the student to Core ML, execute and compare every graph, and write dist/ios. Options are passed on."""
+    run(session, "python", "-m", "converters", "coreml", *session.posargs)
+
+
+@nox.session(python=False, requires=["toolkit"])
+def tests(session: nox.Session) -> None:
+    """Run the quick tests. Options are passed to pytest."""
+    run(session, "python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=False, requires=["toolkit"])
+def slow(session: nox.Session) -> None:
+    """Run the slow tests: full-size models, long clips. Options are passed to pytest."""
+    run(session, "python", "-m", "pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session(python=False, requires=["toolkit"])
+def docs(session: nox.Session) -> None:
+    """Run every command and snippet of README.md, in order, in a copy of the repository."""
+    run(session, "python", "-m", "pytest", "-m", "docs", "tests/docs", *session.posargs)
+
+
+@nox.session(python=False, requires=["toolkit"])
+def types(session: nox.Session) -> None:
+    """Check types with mypy, strict, in both packages."""
+    run(session, "python", "-m", "mypy", *session.posargs)
+
+
+@nox.session(python=False, requires=["toolkit"])
+def bench(session: nox.Session) -> None:
+    """Time every stage of the tracker on the sample clip. Options are passed to `sam2lite bench`."""
+    run(session, "sam2lite", "bench", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def lite(session: nox.Session) -> None:
+    """Import and test the runtime in an environment that has NumPy alone beside the test tools."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "pytest", "tests/test_imports.py", "tests/runtime", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def lint(session: nox.Session) -> None:
+    """Check style (ruff), format (ruff format) and the direction of imports (import-linter)."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")

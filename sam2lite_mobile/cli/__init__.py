@@ -1,0 +1,1 @@
+"""The command line: `sam2lite COMMAND ...`, one thin file per command."""

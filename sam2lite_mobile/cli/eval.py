@@ -1,0 +1,128 @@
+"""`sam2lite eval`: J and F on sequences in DAVIS layout, into a JSON file and a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sam2lite_mobile.cli.engine_options import Checkpoint, EngineName, Package, Size, Threads, Window, open_engine
+from sam2lite_mobile.contract import FULL_SIZE, WINDOW_MAX
+from sam2lite_mobile.errors import ContractError, explain
+
+if TYPE_CHECKING:
+    from sam2lite_mobile.evaluation.prompting import PromptKind
+
+Data = Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder with JPEGImages/ and Annotations/.")]
+Split = Annotated[
+    str, typer.Option("--split", metavar="NAME|FILE", help="A list in ROOT/splits or ROOT/ImageSets, a file, or 'all'.")
+]
+Result = Annotated[Path, typer.Option("--json", metavar="FILE", help="Where the result goes.")]
+Prompts = Annotated[str, typer.Option("--prompt", metavar="mask|box|click", help="What is given in the first frame.")]
+Sequences = Annotated[str | None, typer.Option("--sequences", metavar="A,B", help="Only these sequences of the split.")]
+MaxFrames = Annotated[
+    int | None, typer.Option("--max-frames", metavar="N", min=3, help="Cut every sequence after N frames.")
+]
+SaveMasks = Annotated[Path | None, typer.Option("--save-masks", metavar="DIR", help="Write DIR/SEQUENCE/FRAME.png.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Keep the finished sequences of an interrupted run.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("eval")(evaluate)
+
+
+def evaluate(
+    data: Data,
+    result: Result,
+    split: Split = "all",
+    engine: EngineName = "torch",
+    checkpoint: Checkpoint = None,
+    package: Package = None,
+    size: Size = FULL_SIZE,
+    window: Window = WINDOW_MAX,
+    threads: Threads = 1,
+    prompt: Prompts = "mask",
+    sequences: Sequences = None,
+    max_frames: MaxFrames = None,
+    save_masks: SaveMasks = None,
+    resume: Resume = False,
+) -> None:
+    """Measure J and F on sequences in DAVIS layout.
+
+    Each object is prompted in the first frame that shows it. The first and the last frame are left out of the means
+    (semi-supervised DAVIS); a sequence with several objects counts every object. A click goes to the object's most
+    interior pixel; a box is the tight one.
+
+    Finished sequences are kept in FILE.partial until the end; --resume goes on from there if nothing else changed.
+    """
+    from sam2lite_mobile import __version__
+    from sam2lite_mobile.cli.eval_table import print_result
+    from sam2lite_mobile.cli.progress import frame_progress
+    from sam2lite_mobile.evaluation.conditions import Conditions, engine_info, this_machine
+    from sam2lite_mobile.evaluation.datasets import DavisLayout
+    from sam2lite_mobile.evaluation.evaluate import evaluate_sequences
+    from sam2lite_mobile.evaluation.results import PartialRun
+
+    kind = _prompt_kind(prompt)
+    layout = DavisLayout(data)
+    names = layout.split(split)
+    if sequences is not None:
+        names = _subset(names, sequences, split=split)
+    ready = open_engine(engine, checkpoint=checkpoint, package=package, threads=threads, size=size, window=window)
+    conditions = Conditions(
+        package_version=__version__,
+        data=data.resolve().name,
+        split=split if split == "all" else Path(split).stem,
+        sequences=list(names),
+        prompt=kind,
+        size=size,
+        window=window,
+        max_frames=max_frames,
+        engine=engine_info(ready.engine.describe(), ready.checkpoint_sha256),
+        machine=this_machine(),
+    )
+    run = PartialRun.open(result, conditions, resume=resume)
+    with frame_progress() as progress:
+        tasks = {name: progress.add_task(name, total=None, visible=False) for name in run.missing}
+        for finished in evaluate_sequences(
+            ready.engine,
+            layout,
+            run.missing,
+            size=size,
+            prompt=kind,
+            window=window,
+            max_frames=max_frames,
+            save_masks=save_masks,
+            on_frame=lambda name, done, total: progress.update(
+                tasks[name], completed=done, total=total, visible=done < total
+            ),
+        ):
+            run.add(finished)
+    print_result(run.complete())
+
+
+def _prompt_kind(text: str) -> PromptKind:
+    from sam2lite_mobile.evaluation.prompting import PromptKind
+
+    try:
+        return PromptKind(text)
+    except ValueError as error:
+        raise ContractError(
+            explain("--prompt", expected=" or ".join(PromptKind), got=repr(text), do="name one of these")
+        ) from error
+
+
+def _subset(names: tuple[str, ...], text: str, *, split: str) -> tuple[str, ...]:
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    for name in wanted:
+        if name not in names:
+            raise ContractError(
+                explain(
+                    "--sequences", expected=f"sequences of {split}", got=repr(name), do=f"choose of {', '.join(names)}"
+                )
+            )
+    if not wanted:
+        raise ContractError(explain("--sequences", expected="names with commas", got=repr(text), do="name one"))
+    return tuple(name for name in names if name in wanted)

@@ -1,0 +1,66 @@
+"""The loop of `sam2lite track`: frames and prompts into the tracker, results into the recorder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sam2lite_mobile.cli.engine_options import OpenEngine
+from sam2lite_mobile.cli.interrupt import stop_on_interrupt
+from sam2lite_mobile.cli.progress import frame_progress
+from sam2lite_mobile.cli.prompt_options import PromptSchedule
+from sam2lite_mobile.cli.track_summary import TrackSummary, summarize_latency, summarize_objects, write_summary
+from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.evaluation.conditions import engine_info, this_machine
+from sam2lite_mobile.media.frames import FrameSource
+from sam2lite_mobile.media.recording import FrameRecord, TrackRecorder
+from sam2lite_mobile.runtime.tracker import Tracker
+
+
+def run_tracking(
+    source: FrameSource,
+    schedule: PromptSchedule,
+    opened: OpenEngine,
+    *,
+    folder: Path,
+    size: int,
+    window: int,
+    frames_expected: int | None,
+) -> TrackSummary:
+    """Track every frame of the source and write all files of the run into `folder`; the summary that was written.
+
+    The first Ctrl-C ends the loop after the current frame and leaves complete files. frames_expected: for the
+    progress bar, None where nobody knows. Raises DataError if the source has no frame or breaks, ContractError for a
+    prompt that does not fit the frames.
+    """
+    tracker = Tracker(opened.engine, size=size, window=window)
+    records: list[FrameRecord] = []
+    height = width = 0
+    with stop_on_interrupt() as stop, TrackRecorder(folder) as recorder, frame_progress() as progress:
+        task = progress.add_task(source.description, total=frames_expected)
+        for frame in source:
+            height, width = frame.image.shape[:2]
+            result = tracker.step(frame.image, prompts=schedule.get(frame.index))
+            records.append(recorder.write(frame, result))
+            progress.advance(task)
+            if stop.requested:
+                break
+    if not records:
+        raise DataError(explain(source.description, expected="a frame", got="none", do="check the source"))
+    summary = TrackSummary(
+        source=source.description,
+        width=width,
+        height=height,
+        first_frame=records[0].frame,
+        last_frame=records[-1].frame,
+        frames=len(records),
+        size=size,
+        window=window,
+        interrupted=stop.requested,
+        prompts_not_reached=[frame for frame in sorted(schedule) if frame > records[-1].frame],
+        objects=summarize_objects(records),
+        engine=engine_info(opened.engine.describe(), opened.checkpoint_sha256),
+        machine=this_machine(),
+        latency_ms=summarize_latency(records),
+    )
+    write_summary(folder, summary)
+    return summary

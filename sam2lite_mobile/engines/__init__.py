@@ -1,0 +1,106 @@
+"""Engines: one file for each framework that runs the five graphs, behind the protocol of runtime/engine.py.
+
+`create_engine` is the only way in: it imports the framework that was asked for and no other, and never falls back to
+another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from sam2lite_mobile.errors import ContractError, MissingBackendError, explain
+from sam2lite_mobile.runtime.engine import Engine
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """How one engine is made.
+
+    create: from a source (None: the default one, if it has one) and a number of threads. takes: what its source is,
+    "checkpoint" or "package". extra: the extra of this package that installs its framework.
+    """
+
+    create: Callable[[Path | None, int], Engine]
+    takes: str
+    extra: str
+
+
+def _torch(source: Path | None, threads: int) -> Engine:
+    from sam2lite_mobile.engines.torch_engine import TorchEngine
+
+    return TorchEngine.from_checkpoint(source, threads=threads)
+
+
+def _coreml(source: Path | None, threads: int) -> Engine:
+    if source is None:
+        raise ContractError(
+            explain("engine coreml", expected="a package folder", got="none", do="name one: --package DIR")
+        )
+    from sam2lite_mobile.engines.coreml import CoreMLEngine
+
+    return CoreMLEngine(source)
+
+
+ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
+    {
+        "torch": EngineEntry(_torch, takes="checkpoint", extra="torch"),
+        "coreml": EngineEntry(_coreml, takes="package", extra="coreml"),
+    }
+)
+
+
+def engine_entry(name: str) -> EngineEntry:
+    """The entry of an engine. Raises ContractError for a name that is not in the registry."""
+    if name not in ENGINES:
+        raise ContractError(explain("engine", expected=" or ".join(ENGINES), got=repr(name), do="name one of these"))
+    return ENGINES[name]
+
+
+def create_engine(name: str, *, source: Path | None = None, threads: int = 1) -> Engine:
+    """An engine that is ready to load graphs.
+
+    source: a checkpoint file for torch (None: the default weights), a package folder for coreml. threads: processor
+    threads that it may use, where the framework lets one choose. Raises ContractError for an unknown name or a wrong
+    source, MissingBackendError with the install line if its framework is missing, and what the engine raises for a
+    broken source.
+    """
+    entry = engine_entry(name)
+    if threads < 1:
+        raise ContractError(explain("threads", expected="1 or more", got=threads, do="leave the option out"))
+    with _install_line(name):
+        return entry.create(source, threads)
+
+
+def default_source(name: str) -> Path | None:
+    """The source that an engine takes when none is given: the repository's weights for torch, None for the others.
+
+    Raises ContractError for an unknown name, MissingBackendError if the weights are not at hand.
+    """
+    if engine_entry(name).takes != "checkpoint":
+        return None
+    with _install_line(name):
+        from sam2lite_mobile.engines.torch_engine import default_checkpoint
+
+        return default_checkpoint()
+
+
+@contextmanager
+def _install_line(name: str) -> Iterator[None]:
+    """Turn the failed import of an engine's framework into a MissingBackendError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith("sam2lite_mobile"):
+            raise  # a broken installation of this package, not a missing framework
+        raise MissingBackendError(
+            explain(
+                f"engine {name}",
+                expected=f"the package {error.name}",
+                got="none",
+                do=f"pip install 'sam2lite-mobile[{engine_entry(name).extra}]'",
+            )
+        ) from error

@@ -1,0 +1,1 @@
+"""Measuring a tracker: the DAVIS measures, the data sets in DAVIS layout, the evaluation loop and its result file."""

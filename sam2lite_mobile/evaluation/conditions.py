@@ -1,0 +1,89 @@
+"""What a measurement depends on: engine, weights, machine, data and options."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from sam2lite_mobile.evaluation.latency import TIMER_SCOPE
+from sam2lite_mobile.runtime.engine import EngineDescription
+
+
+class EngineInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """What ran: the engine's own description, and the hash of its weights where it is known."""
+
+    name: str
+    precision: str
+    threads: Annotated[int, Meta(ge=0)]
+    version: str
+    detail: str
+    checkpoint_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None
+
+
+class Machine(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where it ran."""
+
+    system: str
+    processor: str
+    cores: Annotated[int, Meta(ge=1)]
+    python: str
+
+
+class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that a score depends on. Results may be compared, and runs resumed, where it is equal."""
+
+    package_version: str
+    data: str
+    split: str
+    sequences: list[str]
+    prompt: str
+    size: int
+    window: int
+    max_frames: int | None
+    engine: EngineInfo
+    machine: Machine
+    timer: str = TIMER_SCOPE
+
+
+def engine_info(description: EngineDescription, checkpoint_sha256: str | None) -> EngineInfo:
+    """An engine's description with the hash of its weights."""
+    return EngineInfo(
+        name=description.name,
+        precision=description.precision,
+        threads=description.threads,
+        version=description.version,
+        detail=description.detail,
+        checkpoint_sha256=checkpoint_sha256,
+    )
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def this_machine() -> Machine:
+    """The machine that this process runs on."""
+    return Machine(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        processor=_processor_name(),
+        cores=os.cpu_count() or 1,
+        python=platform.python_version(),
+    )
+
+
+def _processor_name() -> str:
+    """The processor's model where Linux tells it; elsewhere what the standard library knows."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,221 @@
+"""The result file of an evaluation: its schema, reading, writing, and the means that it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.evaluation.conditions import Conditions
+from sam2lite_mobile.evaluation.davis import SequenceStatistics, evaluated_frames, sequence_statistics
+from sam2lite_mobile.evaluation.latency import Percentiles, percentiles
+from sam2lite_mobile.media.atomic_file import replace_file
+
+SCHEMA_VERSION = 1
+RESULT_BYTES = 256 * 2**20
+"""A larger result file is refused unread."""
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class Measure(Struct, frozen=True, forbid_unknown_fields=True):
+    """Mean, recall (share of frames above 0.5) and decay (first quarter minus last quarter) of J or F."""
+
+    mean: Share
+    recall: Share
+    decay: Annotated[float, Meta(ge=-1, le=1)]
+
+
+class ObjectScores(Struct, frozen=True, forbid_unknown_fields=True):
+    """J and F of one object in every frame from the one it was prompted in to the last; means leave out both ends."""
+
+    object_id: Annotated[int, Meta(ge=1, le=255)]
+    first_frame: Count
+    j: list[Share]
+    f: list[Share]
+
+
+class SequenceResult(Struct, frozen=True, forbid_unknown_fields=True):
+    """Scores and times of one sequence. `j`, `f` are means over its objects; `latency_ms` has one value a frame."""
+
+    name: str
+    frames: Count
+    width: Count
+    height: Count
+    j: Measure
+    f: Measure
+    jf_mean: Share
+    objects: list[ObjectScores]
+    latency_ms: dict[str, list[float]]
+
+
+class Summary(Struct, frozen=True, forbid_unknown_fields=True):
+    """Means over all objects of all sequences, each object counting the same, as in davis2017-evaluation."""
+
+    objects: Count
+    j: Measure
+    f: Measure
+    jf_mean: Share
+    latency_ms: dict[str, Percentiles]
+
+
+class EvaluationResult(Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole evaluation. `summary` is None while sequences are missing (the partial file of a run)."""
+
+    schema_version: int
+    conditions: Conditions
+    sequences: list[SequenceResult]
+    summary: Summary | None
+
+
+def object_measures(scores: ObjectScores) -> tuple[Measure, Measure]:
+    """Statistics of J and of F of one object over its evaluated frames."""
+    j, f = (sequence_statistics(evaluated_frames(values)) for values in (scores.j, scores.f))
+    return _measure([j]), _measure([f])
+
+
+def sequence_result(
+    name: str, objects: Sequence[ObjectScores], *, shape: tuple[int, int], latency_ms: Mapping[str, Sequence[float]]
+) -> SequenceResult:
+    """Scores of a sequence: means over its objects. shape: (height, width) of its frames."""
+    j, f = _mean_measures(objects)
+    return SequenceResult(
+        name=name,
+        frames=max(scores.first_frame + len(scores.j) for scores in objects),
+        width=shape[1],
+        height=shape[0],
+        j=j,
+        f=f,
+        jf_mean=(j.mean + f.mean) / 2,
+        objects=list(objects),
+        latency_ms={stage: [round(value, 3) for value in values] for stage, values in latency_ms.items()},
+    )
+
+
+def summarize(sequences: Sequence[SequenceResult]) -> Summary:
+    """Means over all objects, and the distribution of each stage's time over all frames."""
+    objects = [scores for sequence in sequences for scores in sequence.objects]
+    j, f = _mean_measures(objects)
+    stages: dict[str, list[float]] = {}
+    for sequence in sequences:
+        for stage, values in sequence.latency_ms.items():
+            stages.setdefault(stage, []).extend(values)
+    return Summary(
+        objects=len(objects),
+        j=j,
+        f=f,
+        jf_mean=(j.mean + f.mean) / 2,
+        latency_ms={stage: percentiles(values) for stage, values in stages.items()},
+    )
+
+
+def write_result(path: Path, result: EvaluationResult) -> None:
+    """Write a result as JSON; the old file or the new one is there, whenever interrupted."""
+    replace_file(path, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+
+def read_result(path: Path) -> EvaluationResult:
+    """A result file. Raises DataError if it is missing, too large, of another schema version or breaks the schema."""
+    try:
+        if path.stat().st_size > RESULT_BYTES:
+            raise DataError(explain(str(path), expected=f"at most {RESULT_BYTES} bytes", got="more", do="split it"))
+        data = path.read_bytes()
+        version = msgspec.json.decode(data, type=_Versioned).schema_version
+        if version != SCHEMA_VERSION:
+            raise DataError(
+                explain(str(path), expected=f"schema version {SCHEMA_VERSION}", got=version, do="evaluate again")
+            )
+        return msgspec.json.decode(data, type=EvaluationResult)
+    except (OSError, msgspec.DecodeError) as error:
+        raise DataError(
+            explain(str(path), expected="a result of this schema", got=str(error), do="evaluate again")
+        ) from error
+
+
+class PartialRun:
+    """An evaluation that is under way: its finished sequences, kept in FILE.partial until all are there.
+
+    Opened by `PartialRun.open`; `add` each sequence, then `complete`.
+    """
+
+    def __init__(self, path: Path, conditions: Conditions, *, finished: Sequence[SequenceResult]) -> None:
+        self._path = path
+        self._partial = path.with_name(f"{path.name}.partial")
+        self._conditions = conditions
+        self._finished = {sequence.name: sequence for sequence in finished}
+
+    @classmethod
+    def open(cls, path: Path, conditions: Conditions, *, resume: bool) -> PartialRun:
+        """A run that writes to `path`; with `resume`, one that goes on from the partial file if there is one.
+
+        Raises DataError if the folder of `path` is missing, or if the partial file was made under other conditions.
+        """
+        if not path.parent.is_dir() or path.is_dir():
+            raise DataError(
+                explain(f"result {path}", expected="a file in an existing folder", got="none", do="create the folder")
+            )
+        run = cls(path, conditions, finished=())
+        if not resume or not run._partial.exists():
+            return run
+        before = read_result(run._partial)
+        if before.conditions != conditions:
+            raise DataError(
+                explain(
+                    f"resume from {run._partial}",
+                    expected="the conditions of the interrupted run",
+                    got=f"other {', '.join(_differences(before.conditions, conditions))}",
+                    do="repeat its options, or start again without --resume",
+                )
+            )
+        return cls(path, conditions, finished=before.sequences)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Sequences that are still to be evaluated, in order."""
+        return tuple(name for name in self._conditions.sequences if name not in self._finished)
+
+    def add(self, sequence: SequenceResult) -> None:
+        """Keep a finished sequence on disk."""
+        self._finished[sequence.name] = sequence
+        write_result(self._partial, self._result(summary=None))
+
+    def complete(self) -> EvaluationResult:
+        """The whole result, written; the partial file is removed. Raises DataError while sequences are missing."""
+        if self.missing:
+            raise DataError(
+                explain(str(self._path), expected="all sequences", got=f"none of {self.missing}", do="use --resume")
+            )
+        result = self._result(summary=summarize(tuple(self._finished.values())))
+        write_result(self._path, result)
+        self._partial.unlink(missing_ok=True)
+        return result
+
+    def _result(self, *, summary: Summary | None) -> EvaluationResult:
+        names = (name for name in self._conditions.sequences if name in self._finished)
+        return EvaluationResult(SCHEMA_VERSION, self._conditions, [self._finished[name] for name in names], summary)
+
+
+def _differences(first: Conditions, second: Conditions) -> list[str]:
+    return [name for name in first.__struct_fields__ if getattr(first, name) != getattr(second, name)]
+
+
+class _Versioned(Struct):
+    schema_version: int
+
+
+def _mean_measures(objects: Sequence[ObjectScores]) -> tuple[Measure, Measure]:
+    pairs = [object_measures(scores) for scores in objects]
+    return _measure([j for j, _ in pairs]), _measure([f for _, f in pairs])
+
+
+def _measure(statistics: Sequence[Measure | SequenceStatistics]) -> Measure:
+    return Measure(
+        mean=float(np.mean([each.mean for each in statistics])),
+        recall=float(np.mean([each.recall for each in statistics])),
+        decay=float(np.mean([each.decay for each in statistics])),
+    )

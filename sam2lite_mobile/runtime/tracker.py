@@ -1,0 +1,369 @@
+"""The tracker: several objects over a video, one image encoding a frame, any engine.
+
+On an ordinary frame each object goes view -> mask decoder -> (if visible) memory encoder -> token gate -> insert.
+All graphs of a call run before anything is committed, so a call that raises leaves the tracker as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2lite_mobile.contract import (
+    FULL_SIZE,
+    MASK_PROMPT_LOGIT,
+    SIZES,
+    WINDOW_MAX,
+    WINDOW_MIN,
+    GraphSpec,
+    check_tensors,
+    graph_spec,
+)
+from sam2lite_mobile.errors import ContractError, explain
+from sam2lite_mobile.runtime.engine import Engine
+from sam2lite_mobile.runtime.frames import check_frame, image_tensor, resize_frame
+from sam2lite_mobile.runtime.masks import MASK_LOGIT, check_object_id, frame_mask
+from sam2lite_mobile.runtime.memory_bank import FrameTokens, MemoryBank
+from sam2lite_mobile.runtime.motion import cell_motion, luma_grid
+from sam2lite_mobile.runtime.prompts import Prompt, check_prompt, encode_prompt, mask_prompt_logits
+
+MAX_OBJECTS = 16
+"""Objects tracked at a time. Each bank of 384 tokens takes 1.3 MB and each object one decoding a frame."""
+VISIBILITY_LOGIT = 0.0
+"""An object that was not prompted is in view where the visibility logit and some mask logit are above 0."""
+STAGES = (
+    "resize",
+    "image_encoder",
+    "motion",
+    "prompt",
+    "mask_decoder",
+    "memory_encoder",
+    "token_gate",
+    "bank",
+    "masks",
+    "total",
+)
+"""Keys of `latency_ms`, each summed over the objects. Engine stages include the check of the outputs."""
+
+Tensors = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectResult:
+    """One object on one frame.
+
+    mask: bool (height, width), empty if the object is not visible. mask_logits: float32 [1, 1, R/4, R/4] as decoded.
+    quality: predicted IoU (1 for a mask prompt). visibility: logit (16 for a mask prompt). visible: whether the frame
+    was written to memory; True on a prompted frame whatever the logit says, because the user said so. prompted: the
+    user prompted or corrected the object on this frame. tokens_by_age: bank tokens after this frame, by age in frames.
+    """
+
+    object_id: int
+    mask: NDArray[np.bool_]
+    mask_logits: NDArray[np.float32]
+    quality: float
+    visibility: float
+    visible: bool
+    prompted: bool
+    tokens_by_age: dict[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """One frame: its index from 0, the input size R and the memory window that were used, the objects in ascending
+    order of id, and milliseconds by stage (`STAGES`; 0 for a stage that did not run)."""
+
+    frame_index: int
+    size: int
+    window: int
+    objects: dict[int, ObjectResult]
+    latency_ms: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """The last frame, kept for corrections. `features` holds the image encoder's outputs once it has run."""
+
+    index: int
+    height: int
+    width: int
+    size: int
+    window: int
+    resized: NDArray[np.uint8]
+    luma: NDArray[np.uint8]
+    motion: NDArray[np.float32]
+    features: Tensors | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Update:
+    """One object's result and what is to be written: nothing but the bank changes at the commit."""
+
+    bank: MemoryBank
+    result: ObjectResult
+    tokens: FrameTokens | None
+    scores: NDArray[np.float32] | None
+
+
+class _StageClock:
+    """Milliseconds by stage, summed, from a timer in seconds."""
+
+    def __init__(self, timer: Callable[[], float]) -> None:
+        self._timer = timer
+        self._started = timer()
+        self._latency_ms = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = self._timer()
+        yield
+        self._latency_ms[name] += (self._timer() - started) * 1000
+
+    def stop(self) -> dict[str, float]:
+        """All stages, with `total` since construction."""
+        self._latency_ms["total"] = (self._timer() - self._started) * 1000
+        return self._latency_ms
+
+
+class Tracker:
+    """Tracks up to 16 objects through one video.
+
+    engine: runs the graphs; load and warm it up before, or the first frame pays for it. size: input size R of a frame
+    unless `step` says otherwise; it may change from frame to frame. window: memory window in frames, likewise.
+    timer: seconds, monotonic; `time.perf_counter` if None. It feeds `latency_ms` and nothing else.
+
+    Every frame on which the user prompts or corrects an object is a conditioning frame of it, and its tokens are
+    anchors; so are, in particular, those of the first two. A ContractError leaves the tracker as it was.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        size: int = FULL_SIZE,
+        window: int = WINDOW_MAX,
+        timer: Callable[[], float] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._bank_tokens = engine.bank_tokens
+        self._size = self._checked_size(size)
+        self._window = _checked_window(window)
+        self._timer = perf_counter if timer is None else timer
+        self._banks: dict[int, MemoryBank] = {}
+        self._last: _Frame | None = None
+        self._empty_prompt: Tensors | None = None
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """Ids of the tracked objects, ascending."""
+        return tuple(sorted(self._banks))
+
+    def step(
+        self,
+        frame: NDArray[np.uint8],
+        *,
+        prompts: Mapping[int, Prompt] | None = None,
+        size: int | None = None,
+        window: int | None = None,
+    ) -> FrameResult:
+        """Track every object on the next frame of the video.
+
+        frame: uint8 (height, width, 3), RGB, of the same height and width until `reset`. prompts: by object id
+        (1..255); a new id adds an object, a known one is corrected on this frame with its memory. size, window: for
+        this frame only. With no object and no prompt no graph runs, but motion follows the video.
+        Raises ContractError for a bad frame, prompt, id, size or window, too many objects, or a graph whose outputs
+        are misshapen or not finite; the engine's own errors pass through.
+        """
+        clock = _StageClock(self._timer)
+        prompts = {} if prompts is None else prompts
+        size = self._size if size is None else self._checked_size(size)
+        window = self._window if window is None else _checked_window(window)
+        check_frame(frame)
+        height, width = frame.shape[:2]
+        self._check_same_video(height, width)
+        self._check_prompts(prompts, height, width)
+
+        with clock.stage("resize"):
+            resized = resize_frame(frame, size)
+        with clock.stage("motion"):
+            grid = luma_grid(resized)
+            motion = cell_motion(None if self._last is None else self._last.luma, grid)
+        index = 0 if self._last is None else self._last.index + 1
+        current = _Frame(index, height, width, size, window, resized, grid, motion, None)
+        object_ids = sorted(self._banks.keys() | prompts.keys())
+        if object_ids:
+            current = self._encoded(current, clock)
+        updates = [self._segment(current, i, prompt=prompts.get(i), clock=clock) for i in object_ids]
+
+        results = [self._commit(update, frame_index=index, clock=clock) for update in updates]
+        self._last = current
+        return FrameResult(index, size, window, {result.object_id: result for result in results}, clock.stop())
+
+    def correct(self, object_id: int, prompt: Prompt) -> ObjectResult:
+        """Decode one object again on the last frame, with its memory and this prompt, and replace that frame's tokens.
+
+        The image is not encoded again. An id that is not tracked adds an object on the last frame. The frame's own
+        tokens are left out of view unless the user prompted them (see `MemoryBank.view`), so corrections of one frame
+        build on each other. Raises ContractError if there is no frame yet, and as `step` does.
+        """
+        clock = _StageClock(self._timer)
+        if self._last is None:
+            raise _error("correction", "a frame to correct", "no frame yet", "call step first")
+        self._check_prompts({object_id: prompt}, self._last.height, self._last.width)
+        current = self._encoded(self._last, clock)
+        update = self._segment(current, object_id, prompt=prompt, clock=clock)
+        self._last = current
+        return self._commit(update, frame_index=current.index, clock=clock)
+
+    def remove(self, object_id: int) -> None:
+        """Forget an object. Raises ContractError if it is not tracked."""
+        if object_id not in self._banks:
+            raise _error("object id", f"one of {list(self.object_ids)}", repr(object_id), "remove a tracked object")
+        del self._banks[object_id]
+
+    def reset(self) -> None:
+        """Forget all objects and the last frame: the next frame has index 0 and may have another size."""
+        self._banks.clear()
+        self._last = None
+
+    def _encoded(self, frame: _Frame, clock: _StageClock) -> _Frame:
+        """The frame with the image encoder's outputs; runs it if it has not run."""
+        if frame.features is not None:
+            return frame
+        with clock.stage("resize"):
+            image = image_tensor(frame.resized)
+        return replace(frame, features=self._run("image_encoder", frame.size, {"image": image}, clock))
+
+    def _segment(self, frame: _Frame, object_id: int, *, prompt: Prompt | None, clock: _StageClock) -> _Update:
+        """Run one object's graphs on a frame, without changing anything that a later call could see."""
+        bank = self._banks[object_id] if object_id in self._banks else MemoryBank(self._bank_tokens)
+        if prompt is not None and prompt.mask is not None:
+            with clock.stage("prompt"):
+                mask_logits = mask_prompt_logits(prompt.mask, frame.size)
+            quality, visibility, visible = 1.0, MASK_PROMPT_LOGIT, True
+            with clock.stage("masks"):
+                mask = prompt.mask != 0
+        else:
+            decoded = self._decode(frame, bank, prompt=prompt, clock=clock)
+            mask_logits = decoded["mask_logits"]
+            quality, visibility = float(decoded["quality"][0, 0]), float(decoded["visibility"][0, 0])
+            in_view = visibility > VISIBILITY_LOGIT and bool((mask_logits > MASK_LOGIT).any())
+            visible = prompt is not None or in_view
+            with clock.stage("masks"):
+                if visible:
+                    mask = frame_mask(mask_logits, frame.height, frame.width)
+                else:
+                    mask = np.zeros((frame.height, frame.width), np.bool_)
+        prompted = prompt is not None
+        result = ObjectResult(object_id, mask, mask_logits, quality, visibility, visible, prompted, {})
+        if not visible:
+            return _Update(bank, result, None, None)
+        tokens = self._remember(frame, mask_logits, anchor=prompted, clock=clock)
+        with clock.stage("bank"):
+            gate_inputs = bank.gate_inputs(tokens)
+        scores = self._run("token_gate", frame.size, gate_inputs, clock)["scores"][0]
+        return _Update(bank, result, tokens, scores)
+
+    def _decode(self, frame: _Frame, bank: MemoryBank, *, prompt: Prompt | None, clock: _StageClock) -> Tensors:
+        """The mask decoder's outputs for one object."""
+        with clock.stage("bank"):
+            memory = bank.view(frame.index, frame.window)
+        prompt_tensors = self._prompt_tensors(prompt, frame, clock)
+        return self._run("mask_decoder", frame.size, {**_features(frame), **memory, **prompt_tensors}, clock)
+
+    def _prompt_tensors(self, prompt: Prompt | None, frame: _Frame, clock: _StageClock) -> Tensors:
+        """The prompt encoder's outputs. Those of eight empty slots never change and are computed once."""
+        if prompt is None and self._empty_prompt is not None:
+            return self._empty_prompt
+        points, labels = encode_prompt(prompt, frame.height, frame.width)
+        inputs = {"points": points, "labels": labels}
+        tensors = self._run("prompt_encoder", frame.size, inputs, clock, stage="prompt")
+        if prompt is None:
+            self._empty_prompt = tensors
+        return tensors
+
+    def _remember(
+        self, frame: _Frame, mask_logits: NDArray[np.float32], *, anchor: bool, clock: _StageClock
+    ) -> FrameTokens:
+        """The tokens that the frame adds to an object's memory."""
+        inputs = {"features": _features(frame)["features"], "mask_logits": mask_logits}
+        memory = self._run("memory_encoder", frame.size, inputs, clock)
+        keys, values, uncertainty = memory["keys"][0], memory["values"][0], memory["uncertainty"][0]
+        return FrameTokens(frame.index, keys, values, frame.motion, uncertainty, anchor)
+
+    def _commit(self, update: _Update, *, frame_index: int, clock: _StageClock) -> ObjectResult:
+        """Write an object's tokens, all of which were checked when the graphs ran, and complete its result."""
+        with clock.stage("bank"):
+            self._banks[update.result.object_id] = update.bank
+            if update.tokens is not None and update.scores is not None:
+                update.bank.replace_frame(update.tokens, update.scores)
+            return replace(update.result, tokens_by_age=update.bank.tokens_by_age(frame_index))
+
+    def _run(
+        self,
+        graph: str,
+        size: int,
+        tensors: Tensors,
+        clock: _StageClock,
+        *,
+        stage: str | None = None,
+    ) -> dict[str, NDArray[np.float32]]:
+        """Outputs of a graph, checked against the contract."""
+        spec = _spec(graph, size, self._bank_tokens)
+        with clock.stage(graph if stage is None else stage):
+            outputs = self._engine.run(spec.id, tensors)
+            check_tensors(spec.outputs, outputs, where=spec.id)
+        return outputs
+
+    def _checked_size(self, size: int) -> int:
+        sizes = tuple(offered for offered in self._engine.sizes if offered in SIZES)
+        if size not in sizes:
+            raise _error("input size", f"one of {sizes}", size, "use a size that the package was built for")
+        return size
+
+    def _check_same_video(self, height: int, width: int) -> None:
+        if self._last is not None and (height, width) != (self._last.height, self._last.width):
+            expected, got = f"{self._last.width} x {self._last.height}", f"{width} x {height}"
+            raise _error("frame", expected, got, "call reset before another video")
+
+    def _check_prompts(self, prompts: Mapping[int, Prompt], height: int, width: int) -> None:
+        for object_id, prompt in prompts.items():
+            check_object_id(object_id)
+            check_prompt(prompt, height, width)
+            if object_id not in self._banks and not prompt.shows_object:
+                raise _error(
+                    f"first prompt of object {object_id}",
+                    "a box, a mask or a click on the object",
+                    "background clicks only",
+                    "click on the object first",
+                )
+        count = len(self._banks.keys() | prompts.keys())
+        if count > MAX_OBJECTS:
+            raise _error("objects", f"at most {MAX_OBJECTS}", count, "remove one first")
+
+
+@lru_cache(maxsize=64)
+def _spec(graph: str, size: int, bank_tokens: int) -> GraphSpec:
+    return graph_spec(graph, size, bank_tokens=bank_tokens)
+
+
+def _features(frame: _Frame) -> Tensors:
+    if frame.features is None:
+        raise _error("features", "an encoded frame", "none", "run the image encoder first")
+    return frame.features
+
+
+def _checked_window(window: int) -> int:
+    if not WINDOW_MIN <= window <= WINDOW_MAX:
+        raise _error("memory window", f"{WINDOW_MIN} to {WINDOW_MAX} frames", window, "clip it to the range")
+    return window
+
+
+def _error(what: str, expected: object, got: object, do: str) -> ContractError:
+    return ContractError(explain(what, expected=expected, got=got, do=do))

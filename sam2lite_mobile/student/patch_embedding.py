@@ -1,0 +1,119 @@
+"""Patch embeddings: image to stride-16 tokens, with the stride-4 and stride-8 maps that masks need.
+
+`ConvolutionalStem` has the shape of EfficientNet-Lite0 up to its eleventh block (Tan and Le 2019; Lite variant:
+ReLU6, no squeeze-excite), with batch norm folded into the convolutions: batches of a few clips cannot estimate it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sam2lite_mobile import contract
+
+
+class PatchEmbedding(Protocol):
+    """image (batch, 3, R, R), normalised -> tokens map (batch, channels, g, g), stride-8 map, stride-4 map."""
+
+    channels: int
+    channels_8: int
+    channels_4: int
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of inverted residual blocks: kernel, stride of the first, expansion, output channels, how many."""
+
+    kernel: int
+    stride: int
+    expansion: int
+    channels: int
+    repeats: int
+
+
+STEM_CHANNELS = 32
+STAGES = (  # EfficientNet-Lite0, stages 1 to 5: eleven blocks, stride 16
+    Stage(3, 1, 1, 16, 1),
+    Stage(3, 2, 6, 24, 2),
+    Stage(5, 2, 6, 40, 2),
+    Stage(3, 2, 6, 80, 3),
+    Stage(5, 1, 6, 112, 3),
+)
+BLOCK_AFTER_STRIDE_4, BLOCK_AFTER_STRIDE_8 = 2, 4
+
+
+def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """Pad as TensorFlow's "same" does for even sizes: at stride 2 the odd pixel goes to the bottom and right."""
+    total = kernel - stride
+    before = total // 2
+    return F.pad(x, (before, total - before, before, total - before))
+
+
+class InvertedResidual(nn.Module):
+    """Expand 1x1, depthwise, project 1x1 (no activation); residual where the shape allows."""
+
+    def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
+        super().__init__()
+        hidden = inputs * stage.expansion
+        self.kernel, self.stride = stage.kernel, stride
+        self.expand = nn.Conv2d(inputs, hidden, 1) if stage.expansion > 1 else None
+        padding = stage.kernel // 2 if stride == 1 else 0
+        self.depthwise = nn.Conv2d(hidden, hidden, stage.kernel, stride, padding, groups=hidden)
+        self.project = nn.Conv2d(hidden, stage.channels, 1)
+        self.residual = stride == 1 and inputs == stage.channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.expand is None else F.relu6(self.expand(x))
+        if self.stride == 2:
+            y = pad_same(y, self.kernel, self.stride)
+        y = self.project(F.relu6(self.depthwise(y)))
+        return x + y if self.residual else y
+
+
+class ConvolutionalStem(nn.Module):
+    """Stem of stride 16, 0.69 M parameters. Tokens: the 112 stride-16 channels and the 40 stride-8 ones, pooled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, STEM_CHANNELS, 3, 2)
+        blocks, inputs = [], STEM_CHANNELS
+        for stage in STAGES:
+            for i in range(stage.repeats):
+                blocks.append(InvertedResidual(inputs, stage, stage.stride if i == 0 else 1))
+                inputs = stage.channels
+        self.blocks = nn.ModuleList(blocks)
+        self.channels_4, self.channels_8 = STAGES[1].channels, STAGES[2].channels
+        self.channels = inputs + self.channels_8
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = F.relu6(self.stem(pad_same(image, 3, 2)))
+        map_4 = map_8 = x
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i == BLOCK_AFTER_STRIDE_4:
+                map_4 = x
+            elif i == BLOCK_AFTER_STRIDE_8:
+                map_8 = x
+        return torch.cat([x, F.avg_pool2d(map_8, 2, 2)], 1), map_8, map_4
+
+
+class PlainPatches(nn.Module):
+    """The methodology's 16 x 16 patches; the detail maps are 8 x 8 and 4 x 4 patches of their own."""
+
+    channels_4, channels_8 = contract.DETAIL_4_CHANNELS, contract.DETAIL_8_CHANNELS
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.channels = width
+        self.patch_16 = nn.Conv2d(3, width, contract.STRIDE, contract.STRIDE)
+        self.patch_8 = nn.Conv2d(3, self.channels_8, 8, 8)
+        self.patch_4 = nn.Conv2d(3, self.channels_4, 4, 4)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.patch_16(image), self.patch_8(image), self.patch_4(image)

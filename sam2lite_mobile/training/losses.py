@@ -1,0 +1,50 @@
+"""Losses of the supervised stage: mask (IoU + BCE), predicted quality, visibility, and attention mass for the gate."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IOU_SMOOTHING = 1.0
+"""Pixels added to intersection and union: an empty prediction of an empty mask has IoU 1."""
+
+
+def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean over the batch of BCE + (1 - soft IoU), methodology section 1.3's L_mask.
+
+    logits, target: (batch, 1, n, n), target in 0..1 (area averages of a binary mask).
+    """
+    bce = F.binary_cross_entropy_with_logits(logits, target)
+    probability = torch.sigmoid(logits)
+    intersection = (probability * target).sum((1, 2, 3))
+    union = (probability + target - probability * target).sum((1, 2, 3))
+    return bce + (1 - (intersection + IOU_SMOOTHING) / (union + IOU_SMOOTHING)).mean()
+
+
+def hard_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """IoU (batch,) of the mask (logits > 0) with the target (> 0.5); 1 where both are empty."""
+    mask, truth = logits > 0, target > 0.5
+    intersection = (mask & truth).sum((1, 2, 3)).float()
+    union = (mask | truth).sum((1, 2, 3)).float()
+    return torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union))
+
+
+def quality_loss(quality: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+    """Squared error of the predicted IoU (batch, 1) against the measured one."""
+    return F.mse_loss(quality[:, 0], hard_iou(logits.detach(), target))
+
+
+def visibility_loss(visibility: Tensor, visible: Tensor) -> Tensor:
+    """BCE of the visibility logit (batch, 1) against whether the object is in view (batch,) 0 or 1."""
+    return F.binary_cross_entropy_with_logits(visibility[:, 0], visible)
+
+
+def gate_loss(scores: Tensor, mass: Tensor, shown: Tensor) -> Tensor:
+    """Squared error of sigmoid(score) against the attention that a token received, over the tokens `shown` (0 or 1).
+
+    scores, mass, shown: (batch, tokens). mass is attention summed over all image tokens, detached: a token read by two
+    image tokens or more counts as 1. A first, cheap training of the gate; it does not see what pruning does.
+    """
+    error = (torch.sigmoid(scores) - (mass.detach() / 2).clamp(0, 1)) ** 2
+    return (error * shown).sum() / shown.sum().clamp(min=1)

@@ -1,0 +1,111 @@
+"""Recipes: everything that decides a training run, as validated plain data (TOML)."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from sam2lite_mobile import contract
+from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.student.config import PRESETS
+
+LARGEST_RECIPE_BYTES = 64 * 1024
+
+
+class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a run: how many clips, of how many frames, at which input sizes, and how many of them from videos."""
+
+    clips: int
+    frames: int
+    sizes: tuple[int, ...] = (256,)
+    video_share: float = 0.5
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One training run. Learning rate: linear warm-up, then a cosine over all steps down to `final_share` of it."""
+
+    name: str
+    student: str
+    phases: tuple[Phase, ...]
+    batch_clips: int = 4
+    learning_rate: float = 1e-3
+    final_share: float = 0.05
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    average_decay: float = 0.998
+    precision: Literal["fp32", "bf16"] = "bf16"
+    stem: Literal["imagenet", "random"] = "imagenet"
+    tune_stem_after: float = 0.5
+    """Share of the run after which stem blocks 5 to 10 are trained as well; 1 keeps the stem frozen."""
+    stem_rate_share: float = 0.1
+    seed: int = 0
+    hold_out: tuple[str, ...] = ("car-turn", "paragliding", "bmx-bumps", "rhino")
+    """Training sequences that are kept for choosing between checkpoints; never trained on."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.student not in PRESETS:
+            problems.append(f"student {self.student!r} is not one of {', '.join(PRESETS)}")
+        if not self.phases:
+            problems.append("there is no phase")
+        for phase in self.phases:
+            if phase.clips < 1 or not 2 <= phase.frames <= 64 or not phase.sizes:
+                problems.append(f"phase {phase}: clips >= 1, 2 <= frames <= 64 and at least one size are needed")
+            if any(size not in contract.SIZES for size in phase.sizes):
+                problems.append(f"phase sizes {phase.sizes}: the contract has {contract.SIZES}")
+            if not 0 <= phase.video_share <= 1:
+                problems.append(f"video_share {phase.video_share} is outside 0..1")
+        if self.batch_clips < 1 or not 0 < self.learning_rate <= 1 or not 0 <= self.average_decay < 1:
+            problems.append("batch_clips >= 1, 0 < learning_rate <= 1 and 0 <= average_decay < 1 are needed")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return sum(-(-phase.clips // self.batch_clips) for phase in self.phases)
+
+    def phase_at(self, step: int) -> tuple[int, Phase]:
+        """Index and phase that a step (from 0) belongs to."""
+        start = 0
+        for index, phase in enumerate(self.phases):
+            start += -(-phase.clips // self.batch_clips)
+            if step < start:
+                return index, phase
+        return len(self.phases) - 1, self.phases[-1]
+
+    def digest(self) -> str:
+        """Hash of the recipe's content: a run is only resumed with the recipe that it began with."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Recipes that come with the package, by name."""
+    folder = Path(str(resources.files("sam2lite_mobile.training"))) / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_recipe(name_or_file: str) -> Recipe:
+    """A shipped recipe by name, or one from a TOML file. Raises DataError that names what is wrong."""
+    shipped = shipped_recipes()
+    path = shipped.get(name_or_file, Path(name_or_file))
+    if not path.is_file():
+        raise DataError(
+            explain("recipe", expected=f"{', '.join(shipped)} or a TOML file", got=name_or_file, do="check the name")
+        )
+    if path.stat().st_size > LARGEST_RECIPE_BYTES:
+        raise DataError(
+            explain(f"recipe {path}", expected="at most 64 KB", got=f"{path.stat().st_size} bytes", do="shorten it")
+        )
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Recipe)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError, ValueError) as error:
+        raise DataError(
+            explain(f"recipe {path}", expected="the fields of a recipe", got=str(error), do="correct the file")
+        ) from error

@@ -1,0 +1,80 @@
+"""Tiny ML Programs built with coremltools' MIL builder, and cases that say what an operation must compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+ct = pytest.importorskip("coremltools", reason="building packages needs coremltools")
+from coremltools.converters.mil import Builder as mb  # noqa: E402
+from coremltools.converters.mil.mil import types  # noqa: E402
+
+TARGETS = {16: ct.target.iOS16, 17: ct.target.iOS17, 18: ct.target.iOS18}
+_TYPES = {"float32": types.fp32, "float16": types.fp16, "int32": types.int32}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operation in one form: `build` makes it from builder variables, `reference` computes it with torch."""
+
+    op: str
+    inputs: Sequence[np.ndarray]
+    build: Callable[..., Any]
+    reference: Callable[..., Any]
+    form: str = ""
+    ios: int = 17
+    tolerance: float = 2e-6
+    also: tuple[str, ...] = field(default=())
+
+    @property
+    def id(self) -> str:
+        return f"{self.op}-{self.form}" if self.form else self.op
+
+
+def save_program(
+    folder: Path, build: Callable[..., Any], inputs: Sequence[np.ndarray], *, ios: int = 17, half: bool = False
+) -> Path:
+    """A package whose function `main` takes inputs a, b, c, ... With `half`, inputs and results are fp16."""
+    specs = [
+        mb.TensorSpec(array.shape, types.fp16 if half and array.dtype == np.float32 else _TYPES[array.dtype.name])
+        for array in inputs
+    ]
+    names = "abcdefgh"[: len(specs)]
+    namespace: dict[str, Any] = {"build": build}
+    exec(f"def main({', '.join(names)}): return build({', '.join(names)})", namespace)  # noqa: S102
+    program = mb.program(input_specs=specs, opset_version=TARGETS[ios])(namespace["main"])
+    model = ct.convert(
+        program,
+        convert_to="mlprogram",
+        compute_precision=ct.precision.FLOAT32,
+        pass_pipeline=ct.PassPipeline.EMPTY,
+        minimum_deployment_target=TARGETS[ios],
+        skip_model_load=True,
+    )
+    path = folder / "program.mlpackage"
+    model.save(str(path))
+    return path
+
+
+def feeds(inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    return dict(zip("abcdefgh", inputs, strict=False))
+
+
+def floats(*shape: int, low: float = -2.0, high: float = 2.0, seed: int = 0) -> np.ndarray:
+    """Reproducible float32 values that keep their distance from each other's rounding."""
+    generator = np.random.default_rng([seed, *shape])
+    return generator.uniform(low, high, shape).astype(np.float32)
+
+
+def integers(*values: Any) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.array(array))
