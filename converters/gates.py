@@ -66,13 +66,9 @@ def track_clip(engine: Engine, clip: Clip, *, size: int) -> list[NDArray[np.bool
     return masks
 
 
-def clip_gate(
-    reference: Engine, candidate: Engine, clip: Clip, *, size: int, precision: str
-) -> tuple[GateResult, int]:
+def clip_gate(reference: Engine, candidate: Engine, clip: Clip, *, size: int, precision: str) -> tuple[GateResult, int]:
     """The worst frame's mask IoU of two engines that each track the clip with their own memory, and that frame."""
-    pairs = zip(
-        track_clip(reference, clip, size=size)[1:], track_clip(candidate, clip, size=size)[1:], strict=True
-    )
+    pairs = zip(track_clip(reference, clip, size=size)[1:], track_clip(candidate, clip, size=size)[1:], strict=True)
     agreement = [mask_iou(a, b) for a, b in pairs]
     worst = int(np.argmin(agreement))
     name = f"{clip.name}, {len(clip.frames)} frames, mask prompt"
@@ -85,7 +81,8 @@ def require_passed(results: Iterable[GateResult]) -> None:
     missed = [result for result in results if not result.passed]
     if missed:
         listed = "; ".join(
-            f"{_subject(r)} ({r.precision}): {r.measure} {r.measured:.4g}, limit {r.bound.replace('_', ' ')} {r.limit:g}"
+            f"{_subject(r)} ({r.precision}): {r.measure} {r.measured:.4g}, "
+            f"limit {r.bound.replace('_', ' ')} {r.limit:g}"
             for r in missed[:8]
         )
         more = f" and {len(missed) - 8} more" if len(missed) > 8 else ""

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ MAX_FILE_BYTES = 25 * MEBIBYTE
 MAX_CLIP_BYTES = 3_000_000
 MIN_CLIP_FRAMES = 48
 SELF = "sam2lite-mobile"
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow", "google": "protobuf"}
+"""Distributions whose module has another name."""
 
 # One letter of each word is in brackets, so that the pattern does not find itself.
 PRIVATE = re.compile(
@@ -117,6 +120,21 @@ def test_each_package_has_one_requirement_whichever_extras_are_chosen():
         requirements.setdefault(re.split(r"[<>=]", requirement)[0], set()).add(requirement)
 
     assert {name: sorted(found) for name, found in requirements.items() if len(found) > 1} == {}
+
+
+def test_every_import_of_the_packages_is_declared():
+    imported: set[str] = set()
+    for path in python_files():
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                imported.add(node.module)
+    modules = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names - set(PACKAGES)
+    needed = {DISTRIBUTIONS.get(name, name).replace("_", "-") for name in modules}
+    declared = {re.split(r"[<>=]", name)[0].replace("_", "-") for name in requirement_names("all") | {"numpy"}}
+
+    assert needed <= declared
 
 
 def test_every_extra_brings_the_command_line():

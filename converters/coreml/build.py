@@ -28,7 +28,6 @@ from sam2lite_mobile.package.declare import build_key, draft_manifest
 from sam2lite_mobile.package.manifest import Defaults, GateResult, Licence, Precision
 from sam2lite_mobile.package.publish import publish_ios
 from sam2lite_mobile.package.templates import repository_root
-from sam2lite_mobile.package.tree import list_files, tree_sha256
 from sam2lite_mobile.package.verify import is_current
 from sam2lite_mobile.student.checkpoint import checkpoint_hash, read_header
 
@@ -152,7 +151,9 @@ def _build_inputs(options: BuildOptions, root: Path, clips: tuple[Clip, ...]) ->
     """Everything that decides the bytes of a build or the results of its gates."""
     inputs = {f"tool {name}": version for name, version in _tool_versions().items()}
     for folder in SOURCE_FOLDERS:
-        files = [path for path in sorted((root / folder).rglob("*")) if path.suffix in (".py", ".swift", ".json", ".md")]
+        files = [
+            path for path in sorted((root / folder).rglob("*")) if path.suffix in (".py", ".swift", ".json", ".md")
+        ]
         digest = hashlib.sha256()
         for path in files:
             digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
@@ -166,9 +167,7 @@ def _build_inputs(options: BuildOptions, root: Path, clips: tuple[Clip, ...]) ->
     inputs["limits"] = repr((GRAPH_LIMITS, CLIP_LIMITS))
     inputs["checkpoint"] = checkpoint_hash(options.checkpoint)
     inputs["model card"] = hashlib.sha256(_model_card(options.checkpoint).read_bytes()).hexdigest()
-    inputs["options"] = repr(
-        replace(options, out=Path(), checkpoint=Path(), workers=1, force=False)
-    )
+    inputs["options"] = repr(replace(options, out=Path(), checkpoint=Path(), workers=1, force=False))
     return inputs
 
 

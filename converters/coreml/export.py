@@ -50,7 +50,9 @@ def convert(graph: CapturedGraph, path: Path, *, precision: str, student_size: s
     inputs: list[Any] = []
     for tensor in spec.inputs:
         if tensor.name == IMAGE_INPUT:
-            inputs.append(ct.ImageType(name=tensor.name, shape=tensor.shape, color_layout=ct.colorlayout.RGB, scale=1.0))
+            inputs.append(
+                ct.ImageType(name=tensor.name, shape=tensor.shape, color_layout=ct.colorlayout.RGB, scale=1.0)
+            )
         else:
             inputs.append(ct.TensorType(name=tensor.name, shape=tensor.shape, dtype=float_type()))
     try:
@@ -65,8 +67,12 @@ def convert(graph: CapturedGraph, path: Path, *, precision: str, student_size: s
         )
     except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
         raise ConversionError(
-            explain(f"{spec.id} to Core ML {precision}", expected="a program", got=str(error)[:300],
-                    do="see the operations that convert in the notes of ARCHITECTURE.md")
+            explain(
+                f"{spec.id} to Core ML {precision}",
+                expected="a program",
+                got=str(error)[:300],
+                do="see the operations that convert in the notes of ARCHITECTURE.md",
+            )
         ) from error
     size = f" at {spec.size} px" if spec.size else ""
     model.short_description = f"SAM2-Lite {student_size}: {spec.graph.replace('_', ' ')}{size}, {precision}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EngineName = Annotated[str, typer.Option("--engine", metavar="torch|coreml", help="What runs the graphs.")]
 Checkpoint = Annotated[
-    Path | None, typer.Option("--checkpoint", metavar="FILE", help="Weights for torch. [default: those in assets/]")
+    Path | None, typer.Option("--checkpoint", metavar="FILE", help="Weights for torch; those in assets/ if left out.")
 ]
 Package = Annotated[Path | None, typer.Option("--package", metavar="DIR", help="Package folder for coreml.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor threads that the engine may use.")]

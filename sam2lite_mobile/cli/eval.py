@@ -68,13 +68,15 @@ def evaluate(
     kind = _prompt_kind(prompt)
     layout = DavisLayout(data)
     names = layout.split(split)
+    split_name = split if split == "all" else Path(split).stem
     if sequences is not None:
         names = _subset(names, sequences, split=split)
+        split_name = f"part of {split_name}"  # a score of a part must not pass for one of the split
     ready = open_engine(engine, checkpoint=checkpoint, package=package, threads=threads, size=size, window=window)
     conditions = Conditions(
         package_version=__version__,
         data=data.resolve().name,
-        split=split if split == "all" else Path(split).stem,
+        split=split_name,
         sequences=list(names),
         prompt=kind,
         size=size,

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sam2lite_mobile.evaluation.conditions import Conditions
 from sam2lite_mobile.evaluation.results import EvaluationResult, Measure
 
-COLUMNS = ("J&F", "J mean", "J recall", "J decay", "F mean", "F recall", "F decay", "p50 ms", "p95 ms")
+COLUMNS = ("J&F", "J", "recall", "decay", "F", "recall", "decay")
+"""Means in percent; recall and decay stand beside the measure that they belong to."""
 TOTAL_STAGE = "total"
 
 
 def print_result(result: EvaluationResult, console: Console | None = None) -> None:
-    """Print a complete result: a row a sequence, the means, and one line of conditions; J and F in percent."""
+    """Print a complete result: a row a sequence, the means, and what they hold for; J and F in percent."""
     if result.summary is None:
         raise ValueError("a partial result has no means")
-    table = Table(title=f"{result.conditions.data}/{result.conditions.split}, {result.conditions.prompt} prompt")
-    table.add_column("sequence")
+    table = Table(title=Text(table_title(result.conditions)))
+    table.add_column("sequence", no_wrap=True)
     for column in COLUMNS:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for sequence in result.sequences:
-        table.add_row(sequence.name, *_scores(sequence.jf_mean, sequence.j, sequence.f), "", "")
+        table.add_row(sequence.name, *_scores(sequence.jf_mean, sequence.j, sequence.f))
     summary = result.summary
-    total = summary.latency_ms.get(TOTAL_STAGE)
-    times = ("", "") if total is None else (f"{total.p50:.1f}", f"{total.p95:.1f}")
     table.add_section()
-    table.add_row("all objects", *_scores(summary.jf_mean, summary.j, summary.f), *times, style="bold")
+    table.add_row("all objects", *_scores(summary.jf_mean, summary.j, summary.f), style="bold")
     output = console or Console()
     output.print(table)
-    output.print(conditions_line(result.conditions), highlight=False)
+    output.print(conditions_line(result.conditions), highlight=False, markup=False)
+    if (total := summary.latency_ms.get(TOTAL_STAGE)) is not None:
+        times = f"p50 {total.p50:.1f}, p95 {total.p95:.1f}, p99 {total.p99:.1f} ms a frame"
+        output.print(f"{times} ({result.conditions.timer})", highlight=False, markup=False)
+
+
+def table_title(conditions: Conditions) -> str:
+    """What was measured, for the head of a table; a part of a split or of its clips is called one."""
+    cut = "" if conditions.max_frames is None else f", first {conditions.max_frames} frames"
+    return f"{conditions.data}/{conditions.split}{cut}, {conditions.prompt} prompt"
 
 
 def conditions_line(conditions: Conditions) -> str:
@@ -37,7 +46,7 @@ def conditions_line(conditions: Conditions) -> str:
     engine, machine = conditions.engine, conditions.machine
     return (
         f"{conditions.size} px, window {conditions.window}, {engine.name} {engine.version} {engine.precision} "
-        f"({engine.detail}), {engine.threads} threads, {machine.processor}. Timed: {conditions.timer}."
+        f"({engine.detail}), threads: {engine.threads}, {machine.processor}"
     )
 
 

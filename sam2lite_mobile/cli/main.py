@@ -19,6 +19,7 @@ from sam2lite_mobile.errors import Sam2LiteError
 COMMANDS: dict[str, str] = {
     "track": "Track objects through a video, a folder of pictures or a camera.",
     "eval": "Measure J and F on sequences in DAVIS layout.",
+    "verify": "Check a package: files, hashes, tensors, constants and gates. Exit status 1 if anything is wrong.",
 }
 """Commands and the first line of their help. Command `name` lives in sam2lite_mobile/cli/<name>.py."""
 
@@ -46,6 +47,7 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
     )
     app.callback()(_options)
     named = next((argument for argument in arguments if not argument.startswith("-")), None)
@@ -57,12 +59,18 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     return app
 
 
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"sam2lite-mobile {__version__}")
         raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Options of the program itself; each acts in its callback."""
 
 
 def _unnamed() -> None:

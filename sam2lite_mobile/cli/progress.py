@@ -17,13 +17,15 @@ class FrameRateColumn(ProgressColumn):
 
 
 def frame_progress() -> Progress:
-    """A progress display for frames; a context manager. It leaves nothing behind on a terminal when it ends."""
+    """A progress display for frames; a context manager. It shows on terminals only and vanishes at the end."""
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         FrameRateColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
         transient=True,
     )

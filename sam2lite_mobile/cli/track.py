@@ -115,7 +115,11 @@ def _report(summary: TrackSummary, out: Path) -> None:
     total = summary.latency_ms.get("total")
     speed = "" if total is None else f", {total.p50:.1f} ms a frame (p50, {summary.engine.name}, {summary.size} px)"
     state = "interrupted after" if summary.interrupted else "tracked"
-    typer.echo(f"{state} {summary.frames} frames, {len(summary.objects)} objects{speed}: {out}")
+    typer.echo(f"{state} {_count(summary.frames, 'frame')}, {_count(len(summary.objects), 'object')}{speed}: {out}")
     if summary.prompts_not_reached:
         frames = ", ".join(map(str, summary.prompts_not_reached))
         typer.secho(f"prompts not reached: frame {frames}", fg=typer.colors.YELLOW, err=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -47,9 +47,7 @@ class TorchEngine:
         self.student = student.eval()
         self._bank_tokens = bank_tokens
         self._detail = detail or student.config.name
-        self._specs = {
-            spec.id: spec for spec in contract.all_graph_specs(contract.SIZES, bank_tokens=bank_tokens)
-        }
+        self._specs = {spec.id: spec for spec in contract.all_graph_specs(contract.SIZES, bank_tokens=bank_tokens)}
 
     @classmethod
     def from_checkpoint(
@@ -107,7 +105,7 @@ class TorchEngine:
 
     def describe(self) -> EngineDescription:
         """torch's version, fp32 and its number of threads."""
-        return EngineDescription("torch", "fp32", torch.get_num_threads(), torch.__version__, self._detail)
+        return EngineDescription("torch", "fp32", torch.get_num_threads(), str(torch.__version__), self._detail)
 
     def _spec(self, graph_id: str) -> contract.GraphSpec:
         spec = self._specs.get(graph_id)

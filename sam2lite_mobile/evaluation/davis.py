@@ -42,8 +42,8 @@ def region_similarity(truth: Mask, mask: Mask) -> float:
     truth, mask: bool (height, width). Raises ContractError for other shapes or dtypes.
     """
     _check_pair(truth, mask)
-    union = np.count_nonzero(truth | mask)
-    return 1.0 if union == 0 else np.count_nonzero(truth & mask) / union
+    union = int((truth | mask).sum())
+    return 1.0 if union == 0 else int((truth & mask).sum()) / union
 
 
 def boundary_measure(truth: Mask, mask: Mask) -> float:
@@ -54,13 +54,13 @@ def boundary_measure(truth: Mask, mask: Mask) -> float:
     """
     _check_pair(truth, mask)
     truth_boundary, mask_boundary = boundary_map(truth), boundary_map(mask)
-    truth_count, mask_count = np.count_nonzero(truth_boundary), np.count_nonzero(mask_boundary)
+    truth_count, mask_count = int(truth_boundary.sum()), int(mask_boundary.sum())
     if truth_count == 0 or mask_count == 0:
         # One empty boundary leaves precision or recall at 0, and with it their harmonic mean.
         return 1.0 if truth_count == mask_count else 0.0
     radius = boundary_radius(truth.shape)
-    precision = np.count_nonzero(mask_boundary & _dilate(truth_boundary, radius)) / mask_count
-    recall = np.count_nonzero(truth_boundary & _dilate(mask_boundary, radius)) / truth_count
+    precision = int((mask_boundary & _dilate(truth_boundary, radius)).sum()) / mask_count
+    recall = int((truth_boundary & _dilate(mask_boundary, radius)).sum()) / truth_count
     return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
 
 

@@ -23,6 +23,8 @@ class Camera(FrameSource):
     def __init__(self, device: int, frames: FrameRange = ALL_FRAMES, *, limits: MediaLimits = DEFAULT_LIMITS) -> None:
         self._cv2 = import_media_library("cv2", purpose="reading a camera")
         self._frames, self._limits = frames, limits
+        # OpenCV would print what the error below says in a line.
+        self._cv2.utils.logging.setLogLevel(self._cv2.utils.logging.LOG_LEVEL_ERROR)
         self._capture = self._cv2.VideoCapture(device)
         if not self._capture.isOpened():
             raise DataError(

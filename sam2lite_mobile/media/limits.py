@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.runtime.frames import MAX_FRAME_SIDE
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class MediaLimits:
     """
 
     side_min_px: int = 16
-    side_px: int = 8192
+    side_px: int = MAX_FRAME_SIDE
     image_bytes: int = 64 * 2**20
     video_bytes: int = 16 * 2**30
     frames: int = 200_000

@@ -23,7 +23,7 @@ from sam2lite_mobile.mlprogram.types import FP16, STRING, ValueType, value_type
 
 MAX_OPERATIONS = 100_000
 
-KERNEL_ERRORS = (RuntimeError, IndexError, ValueError, TypeError, ZeroDivisionError, OverflowError, MemoryError)
+KERNEL_ERRORS = (RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, AssertionError, MemoryError)
 """What a builder or kernel can raise on a malformed program; all become a PackageError that names the operation."""
 
 

@@ -95,16 +95,17 @@ def _finish_swap(target: Path) -> None:
     journal, retired = _journal(target), _retired(target)
     if not journal.exists():
         return
-    staging = target.with_name(journal.read_text())
-    if not staging.name.startswith(_staging_prefix(target)):
+    name = journal.read_text()
+    if not name.startswith(_staging_prefix(target)) or "/" in name:
         raise PackageError(
             explain(
                 str(journal),
                 expected="the name of a staging folder",
-                got=staging.name,
+                got=repr(name),
                 do=f"remove it, and verify {target}",
             )
         )
+    staging = target.with_name(name)
     if staging.is_dir():
         if target.exists():
             if retired.exists():  # left from an exchange that was complete but not cleaned up

@@ -15,7 +15,7 @@ stays exact. Pixel centres lie at half integers in the frame and in the result, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ MAX_FRAME_SIDE = 8192
 MAX_BOX = 256
 """Longest group of pixels that one average takes: its sum fits 16 unsigned bits."""
 BLOCK_ROWS = 64
-"""Rows that go through the resize together, so that intermediates stay in cache. No result depends on it."""
+"""Rows of the result that are made together, so that intermediates stay in cache. No result depends on it."""
 LUMA_RED, LUMA_GREEN, LUMA_BLUE = 77, 150, 29
 """Luma weights in 1/256: ITU-R BT.601 (0.299, 0.587, 0.114), rounded so that they sum to 256."""
 
@@ -45,7 +45,7 @@ class AxisFilter:
     second: NDArray[np.intp]
     weight: NDArray[np.uint16]
 
-    @property
+    @cached_property
     def is_identity(self) -> bool:
         """True where the bilinear step changes nothing: every tap is its own pixel with weight 0."""
         return not self.weight.any() and np.array_equal(self.first, np.arange(self.first.size))
@@ -110,18 +110,14 @@ def resize_frame(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         )
     vertical, horizontal = axis_filter(height, size), axis_filter(width, size)
     pixels = np.ascontiguousarray(frame)
-    averages = height // vertical.box
-    planes = np.empty((3, averages, size), np.uint8)
-    for start in range(0, averages, BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, averages)
-        rows = _average_rows(pixels[start * vertical.box : stop * vertical.box], vertical.box)
-        words = _average_columns(_pixel_words(rows), horizontal.box)
-        _mix_columns(words, horizontal, out=planes[:, start:stop])
-    if vertical.is_identity:
-        return planes.transpose(1, 2, 0)
     resized = np.empty((3, size, size), np.uint8)
     for start in range(0, size, BLOCK_ROWS):
-        _mix_rows(planes, vertical, slice(start, start + BLOCK_ROWS), out=resized[:, start : start + BLOCK_ROWS])
+        part = slice(start, min(start + BLOCK_ROWS, size))
+        top, bottom = int(vertical.first[part][0]), int(vertical.second[part][-1]) + 1
+        rows = _average_rows(pixels[top * vertical.box : bottom * vertical.box], vertical.box)
+        words = _average_columns(_pixel_words(rows), horizontal.box)
+        planes = _mix_columns(words, horizontal)
+        resized[:, part] = _mix_rows(planes, vertical, part, top)
     return resized.transpose(1, 2, 0)
 
 
@@ -225,8 +221,9 @@ def _divided(total: NDArray[np.uint16], box: int) -> NDArray[np.uint8]:
     return total.astype(np.uint8)
 
 
-def _mix_columns(words: NDArray[np.uint32], taps: AxisFilter, *, out: NDArray[np.uint8]) -> None:
+def _mix_columns(words: NDArray[np.uint32], taps: AxisFilter) -> NDArray[np.uint8]:
     """Step 3: words (rows, averages) to planes uint8 (3, rows, size)."""
+    rows, size = words.shape[0], taps.first.size
     mixed: NDArray[np.uint8] | NDArray[np.uint16]
     if taps.is_identity:
         mixed = words.view(np.uint8)
@@ -234,16 +231,20 @@ def _mix_columns(words: NDArray[np.uint32], taps: AxisFilter, *, out: NDArray[np
         first = np.take(words, taps.first, axis=1).view(np.uint8)
         second = np.take(words, taps.second, axis=1).view(np.uint8)
         mixed = _mixed(first, second, np.repeat(taps.weight, 4))
-    bytes_of_pixel = mixed.reshape(words.shape[0], taps.first.size, 4)
+    bytes_of_pixel = mixed.reshape(rows, size, 4)
+    planes = np.empty((3, rows, size), np.uint8)
     for channel in range(3):
-        out[channel] = bytes_of_pixel[..., channel]
+        planes[channel] = bytes_of_pixel[..., channel]
+    return planes
 
 
-def _mix_rows(planes: NDArray[np.uint8], taps: AxisFilter, part: slice, *, out: NDArray[np.uint8]) -> None:
-    """Step 4: planes (3, averages, size) to the rows `part` of planes (3, size, size)."""
-    first = np.take(planes, taps.first[part], axis=1)
-    second = np.take(planes, taps.second[part], axis=1)
-    out[...] = _mixed(first, second, taps.weight[part, np.newaxis])
+def _mix_rows(planes: NDArray[np.uint8], taps: AxisFilter, part: slice, top: int) -> NDArray[np.uint8 | np.uint16]:
+    """Step 4: the rows `part` of the result, from planes (3, rows, size) whose first row is average number `top`."""
+    first = np.take(planes, taps.first[part] - top, axis=1)
+    if taps.is_identity:
+        return first
+    second = np.take(planes, taps.second[part] - top, axis=1)
+    return _mixed(first, second, taps.weight[part, np.newaxis])
 
 
 def _mixed(first: NDArray[np.uint8], second: NDArray[np.uint8], weight: NDArray[np.uint16]) -> NDArray[np.uint16]:

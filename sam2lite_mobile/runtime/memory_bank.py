@@ -158,8 +158,7 @@ class MemoryBank:
         new = slice(self._bank_tokens, None)
         self._keys[new], self._values[new] = tokens.keys, tokens.values
         self._motion[new], self._uncertainty[new] = tokens.motion, tokens.uncertainty
-        age = self._ages(tokens.frame, self._frame)
-        age[new] = 0
+        age = self._ages(tokens.frame, self._frame)  # rows of the new frame have no frame yet: age 0
         fields = {
             "keys": self._keys,
             "values": self._values,
@@ -187,8 +186,10 @@ class MemoryBank:
         self._write(tokens, scores)
 
     def replace_frame(self, tokens: FrameTokens, scores: NDArray[np.float32]) -> None:
-        """Drop the tokens that the newest frame left, then add these: a correction. A frame that the bank does not
-        hold is simply added. Arguments and errors as for `insert`, but the frame may be the bank's newest."""
+        """Drop the tokens that the frame left, then add these: a correction. A frame that the bank does not hold is
+        simply added. Tokens that the dropped ones had pushed out do not come back. Arguments and errors as for
+        `insert`, but the frame may be the bank's newest.
+        """
         self._check_tokens(tokens)
         self._check_scores(scores)
         self._free(np.flatnonzero(self._frame[: self._bank_tokens] == tokens.frame))

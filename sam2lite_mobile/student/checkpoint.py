@@ -1,4 +1,7 @@
-"""Checkpoints: safetensors with the configuration as JSON in the header. No pickle; files from elsewhere are untrusted."""
+"""Checkpoints: safetensors with the configuration as JSON in the header.
+
+No pickle anywhere; files from elsewhere are untrusted.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,17 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def safetensors_bytes(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
+    """A safetensors file as bytes, the same for the same content: the library writes header entries in random order."""
+    data = save(dict(tensors), dict(facts))
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
 def save_student(student: Student, path: Path, *, facts: Mapping[str, str] | None = None) -> None:
     """Write a student's weights as float16 safetensors, atomically; the same weights give the same bytes.
 
@@ -53,7 +67,7 @@ def save_student(student: Student, path: Path, *, facts: Mapping[str, str] | Non
         raise CheckpointError(
             explain("student weights", expected="finite in float16", got=too_large[:5], do="resume from an older state")
         )
-    write_atomically(path, save(tensors, metadata))
+    write_atomically(path, safetensors_bytes(tensors, metadata))
 
 
 def read_header(path: Path) -> tuple[StudentConfig, dict[str, str]]:

@@ -17,7 +17,7 @@ Array = NDArray[np.float32]
 POSITION_CHANNELS = 32
 """Channels of a memory key that carry its place; the other 224 carry its content."""
 POSITION_SIGMA = 0.12
-"""Width of the Gaussian kernel that two position codes form, as a share of the frame (notes of a measured prototype)."""
+"""Width of the Gaussian kernel that two position codes form, as a share of the frame: that of a measured prototype."""
 
 
 def cell_centres(cells: int) -> Array:
@@ -62,12 +62,14 @@ def area_matrix(outputs: int, inputs: int) -> Array:
     edges_in = np.arange(inputs + 1) / inputs
     low = np.maximum(edges_out[:-1, None], edges_in[None, :-1])
     high = np.minimum(edges_out[1:, None], edges_in[None, 1:])
-    return (np.clip(high - low, 0, None) * outputs).astype(np.float32)
+    shares: Array = (np.clip(high - low, 0, None) * outputs).astype(np.float32)
+    return shares
 
 
 def repeat_matrix(cells: int, factor: int) -> Array:
     """Matrix (cells * factor, cells) that repeats each cell `factor` times: nearest-neighbour upsampling."""
-    return np.repeat(np.eye(cells, dtype=np.float32), factor, 0)
+    rows: Array = np.repeat(np.eye(cells, dtype=np.float32), factor, 0)
+    return rows
 
 
 def pattern_place(cells: int) -> Array:
@@ -80,17 +82,20 @@ def pattern_place(cells: int) -> Array:
     pattern = contract.CELL_PATTERN
     index = (cell_centres(n).astype(np.float64) * contract.MEMORY_GRID * pattern).astype(int) % pattern
     flat = index[:, None] * pattern + index[None, :]
-    return (flat[None] == np.arange(pattern * pattern)[:, None, None]).astype(np.float32)[None]
+    one_hot: Array = (flat[None] == np.arange(pattern * pattern)[:, None, None]).astype(np.float32)[None]
+    return one_hot
 
 
 def space_to_cell_kernel() -> Array:
     """Kernel (16, 1, 4, 4) of a stride-4 convolution that moves each pixel of a 4 x 4 cell to a channel of its own."""
     pattern = contract.CELL_PATTERN
-    return np.eye(pattern * pattern, dtype=np.float32).reshape(-1, 1, pattern, pattern)
+    kernel: Array = np.eye(pattern * pattern, dtype=np.float32).reshape(-1, 1, pattern, pattern)
+    return kernel
 
 
 def isometry(rows: int, columns: int, *, seed: int) -> Array:
     """Random matrix (rows, columns) with orthonormal columns (or rows, where there are fewer): keeps cosines."""
     rng = np.random.default_rng(seed)
     q, _ = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
-    return (q if rows >= columns else q.T).astype(np.float32)
+    chosen: Array = (q if rows >= columns else q.T).astype(np.float32)
+    return chosen

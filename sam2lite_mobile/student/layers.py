@@ -35,7 +35,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def _split(self, x: Tensor) -> Tensor:
-        batch, tokens, width = x.shape
+        batch, tokens, _width = x.shape
         x = x.view(batch, tokens, self.heads, self.channels).permute(0, 2, 1, 3)
         return x.reshape(batch * self.heads, tokens, self.channels)
 
@@ -59,7 +59,8 @@ class Attention(nn.Module):
             logits = logits + (key_mask if batch == 1 else key_mask.repeat_interleave(self.heads, 0))
         x = torch.bmm(torch.softmax(logits, -1), v)
         x = x.view(batch, self.heads, tokens, self.channels).permute(0, 2, 1, 3).reshape(batch, tokens, width)
-        return self.output(x)  # type: ignore[no-any-return]
+        result: Tensor = self.output(x)
+        return result
 
 
 class EncoderBlock(nn.Module):
@@ -77,7 +78,8 @@ class EncoderBlock(nn.Module):
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
         y = self.norm_attention(x)
         x = x + self.scale_attention * self.attention(y, y, query_position=position, memory_position=position)
-        return x + self.scale_mlp * self.mlp(self.norm_mlp(x))
+        result: Tensor = x + self.scale_mlp * self.mlp(self.norm_mlp(x))
+        return result
 
 
 class DecoderLayer(nn.Module):

@@ -21,11 +21,14 @@ LEARNED_CHANNELS = contract.CHANNELS - contract.MASK_CHANNELS
 ENTROPY_FLOOR = 1e-4
 """Added inside the logarithm; exact enough in fp16, where smaller values lose their digits."""
 NORM_FLOOR = 1e-4
+NORM_SCALE = 1 / 16
+"""Applied before squaring: the squares of 224 channels of a trained student sum to over 65504, where fp16 ends."""
 PATTERN_GRID = contract.MEMORY_GRID * contract.CELL_PATTERN
 
 
 def unit(x: Tensor) -> Tensor:
     """x scaled to length 1 along its last axis. The floor keeps zero vectors finite in fp16 as well."""
+    x = x * NORM_SCALE
     return x * torch.rsqrt((x * x).sum(-1, keepdim=True) + NORM_FLOOR)
 
 

@@ -73,7 +73,8 @@ class InvertedResidual(nn.Module):
         if self.stride == 2:
             y = pad_same(y, self.kernel, self.stride)
         y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.residual else y
+        result: Tensor = x + y if self.residual else y
+        return result
 
 
 class ConvolutionalStem(nn.Module):

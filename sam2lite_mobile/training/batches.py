@@ -53,8 +53,8 @@ class StepDataset(Dataset[ClipBatch]):
         return self.sources[size]
 
 
-def iterate_steps(data_root: Path, recipe: Recipe, first_step: int, *, workers: int) -> Iterator[tuple[int, ClipBatch]]:
-    """(step, batch) from `first_step` to the end of the run; batches are made `workers` processes ahead."""
+def iterate_steps(data_root: Path, recipe: Recipe, first_step: int, *, workers: int) -> Iterator[ClipBatch]:
+    """Batches from `first_step` to the end of the run; batches are made `workers` processes ahead."""
     step = first_step
     while step < recipe.steps:
         index, _ = recipe.phase_at(step)
@@ -69,5 +69,5 @@ def iterate_steps(data_root: Path, recipe: Recipe, first_step: int, *, workers: 
             prefetch_factor=4 if workers else None,
         )
         for batch in loader:
-            yield step, batch
+            yield batch
             step += 1

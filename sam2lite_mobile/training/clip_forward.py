@@ -110,6 +110,11 @@ def keep_float32(module: nn.Module) -> None:
     module.forward = forward
 
 
+def by_frame(x: Tensor, frames: int) -> tuple[Tensor, ...]:
+    """(batch * T, ...) to T tensors (batch, ...)."""
+    return x.view(-1, frames, *x.shape[1:]).unbind(1)
+
+
 class ClipForward:
     """Runs clips through a student. Construct once per student; call with a batch and a seeded generator."""
 
@@ -127,7 +132,7 @@ class ClipForward:
 
     def _run(self, batch: ClipBatch, generator: torch.Generator) -> ClipOutcome:
         settings, student = self.settings, self.student
-        count, frames, size = batch.frames.shape[:3]
+        count, frames, _size = batch.frames.shape[:3]
 
         def chance(share: float) -> bool:
             return bool(torch.rand((), generator=generator) < share)
@@ -135,9 +140,10 @@ class ClipForward:
         # A permuted view is channels-last in memory, which the stem runs a third faster.
         images = batch.frames.flatten(0, 1).permute(0, 3, 1, 2).float()
         encoded = student.image_encoder(images)
-        maps = [[x.unflatten(0, (count, frames))[:, t] for x in encoded] for t in range(frames)]
+        features, detail_8, detail_4 = (by_frame(x, frames) for x in encoded)
+        maps = list(zip(features, detail_8, detail_4, strict=True))
         truth = (batch.masks.float() / 255)[:, :, None]  # (batch, T, 1, R, R)
-        at_2 = F.avg_pool2d(truth.flatten(0, 1), 2).unflatten(0, (count, frames))
+        at_2 = torch.stack([F.avg_pool2d(mask, 2) for mask in truth.unbind(1)], 1)
         given = F.avg_pool2d(truth[:, 0], contract.MASK_STRIDE)
         given = (2 * given - 1) * contract.MASK_PROMPT_LOGIT
         visible = (truth.amax((2, 3, 4)) > 0.5).float()  # (batch, T)

@@ -125,7 +125,7 @@ def train(recipe: Recipe, options: RunOptions, *, console: Console | None = None
         try:
             if step < last_step:
                 asked = time.monotonic()
-                for step, batch in iterate_steps(options.data_root, recipe, step, workers=options.workers):
+                for batch in iterate_steps(options.data_root, recipe, step, workers=options.workers):
                     waiting += time.monotonic() - asked
                     parts, predictions = train_step(student, forward, optimizer, recipe, batch, step, options.out)
                     update_average(average, student, decay=recipe.average_decay, step=step)
@@ -182,11 +182,15 @@ def train_step(
         path = out / f"not_finite_{step:06d}.safetensors"
         write_atomically(path, to_bytes({"frames": batch.frames, "masks": batch.masks}))
         raise GateError(
-            explain(f"loss at step {step}", expected="a finite value", got=outcome.parts["loss"],
-                    do=f"look at the batch in {path.name}, lower the learning rate, resume")
+            explain(
+                f"loss at step {step}",
+                expected="a finite value",
+                got=outcome.parts["loss"],
+                do=f"look at the batch in {path.name}, lower the learning rate, resume",
+            )
         )
     optimizer.zero_grad(set_to_none=True)
-    outcome.loss.backward()
+    outcome.loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_([p for p in student.parameters() if p.grad is not None], recipe.clip_norm)
     optimizer.step()
     return outcome.parts, outcome.predictions

@@ -20,8 +20,9 @@ from sam2lite_mobile.training.recipe import Recipe
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
-def save_state(path: Path, *, student: Student, average: Student, optimizer: torch.optim.Optimizer, step: int,
-               recipe: Recipe) -> None:
+def save_state(
+    path: Path, *, student: Student, average: Student, optimizer: torch.optim.Optimizer, step: int, recipe: Recipe
+) -> None:
     """Write the state after `step` finished steps, atomically."""
     tensors = {f"student.{k}": v for k, v in student.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
@@ -32,13 +33,14 @@ def save_state(path: Path, *, student: Student, average: Student, optimizer: tor
     write_atomically(path, save({k: v.detach().contiguous() for k, v in tensors.items()}, facts))
 
 
-def load_state(path: Path, *, student: Student, average: Student, optimizer: torch.optim.Optimizer,
-               recipe: Recipe) -> int:
+def load_state(
+    path: Path, *, student: Student, average: Student, optimizer: torch.optim.Optimizer, recipe: Recipe
+) -> int:
     """Restore a run and return how many steps it had finished. Raises CheckpointError for another recipe's state."""
     try:
         with safe_open(path, framework="pt") as file:
             facts = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             explain("training state", expected="a state file", got=str(error), do="start again in a new folder")

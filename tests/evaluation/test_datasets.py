@@ -36,7 +36,13 @@ def test_split_is_a_list_of_the_data_set_or_a_file_or_everything(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("content", "got"),
-    [("", "got none"), ("a\na\n", "got a, a"), ("zebra\n", "got 'zebra'"), ("../d\n", "got '../d'"), (".\n", "got '.'")],
+    [
+        ("\n", "got none"),
+        ("a\na\n", "got a, a"),
+        ("zebra\n", "got 'zebra'"),
+        ("../d\n", "got '../d'"),
+        (".\n", "got '.'"),
+    ],
 )
 def test_lists_that_name_nothing_here_are_refused(tmp_path: Path, content: str, got: str) -> None:
     layout = DavisLayout(write_davis(tmp_path / "d", ["a"], frames=3))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 
 ct = pytest.importorskip("coremltools", reason="building packages needs coremltools")
 from coremltools.converters.mil import Builder as mb  # noqa: E402
-from coremltools.converters.mil.mil import types  # noqa: E402
+from coremltools.converters.mil.mil import Function, Program, types  # noqa: E402
+
+gc.freeze()  # each conversion collects garbage: without this it walks through all of coremltools, 0.4 s a time
 
 TARGETS = {16: ct.target.iOS16, 17: ct.target.iOS17, 18: ct.target.iOS18}
 _TYPES = {"float32": types.fp32, "float16": types.fp16, "int32": types.int32}
@@ -30,7 +33,6 @@ class Case:
     form: str = ""
     ios: int = 17
     tolerance: float = 2e-6
-    also: tuple[str, ...] = field(default=())
 
     @property
     def id(self) -> str:
@@ -38,26 +40,39 @@ class Case:
 
 
 def save_program(
-    folder: Path, build: Callable[..., Any], inputs: Sequence[np.ndarray], *, ios: int = 17, half: bool = False
+    folder: Path,
+    build: Callable[..., Any],
+    inputs: Sequence[np.ndarray],
+    *,
+    names: Sequence[str] = "abcdefgh",
+    ios: int = 17,
+    half: bool = False,
+    compute_half: bool = False,
+    file: str = "program.mlpackage",
 ) -> Path:
-    """A package whose function `main` takes inputs a, b, c, ... With `half`, inputs and results are fp16."""
-    specs = [
-        mb.TensorSpec(array.shape, types.fp16 if half and array.dtype == np.float32 else _TYPES[array.dtype.name])
-        for array in inputs
-    ]
-    names = "abcdefgh"[: len(specs)]
-    namespace: dict[str, Any] = {"build": build}
-    exec(f"def main({', '.join(names)}): return build({', '.join(names)})", namespace)  # noqa: S102
-    program = mb.program(input_specs=specs, opset_version=TARGETS[ios])(namespace["main"])
+    """A package whose function `main` takes inputs called `names`. With `half`, floating-point inputs are fp16.
+
+    The builder's passes are left out, so that the package holds exactly the operations that `build` makes; with
+    `compute_half` the one that casts operations to fp16 runs.
+    """
+    placeholders = {}
+    for name, array in zip(names, inputs, strict=False):
+        is_half = half and array.dtype == np.float32
+        placeholders[name] = mb.placeholder(array.shape, types.fp16 if is_half else _TYPES[array.dtype.name])
+    program = Program()
+    with Function(placeholders, opset_version=TARGETS[ios]) as function:
+        results = build(*(function.inputs[name] for name in placeholders))
+        function.set_outputs(list(results) if isinstance(results, list | tuple) else [results])
+    program.add_function("main", function)
     model = ct.convert(
         program,
         convert_to="mlprogram",
-        compute_precision=ct.precision.FLOAT32,
-        pass_pipeline=ct.PassPipeline.EMPTY,
+        compute_precision=ct.precision.FLOAT16 if compute_half else ct.precision.FLOAT32,
+        pass_pipeline=ct.PassPipeline(["common::add_fp16_cast"]) if compute_half else ct.PassPipeline.EMPTY,
         minimum_deployment_target=TARGETS[ios],
         skip_model_load=True,
     )
-    path = folder / "program.mlpackage"
+    path = folder / file
     model.save(str(path))
     return path
 

@@ -159,9 +159,9 @@ CASES = [
     Case("elu", [X], lambda a: mb.elu(x=a, alpha=0.5), lambda a: torch.where(a > 0, a, 0.5 * (a.exp() - 1))),
     Case(
         "prelu",
-        [X],
+        [floats(2, 3, 4, 1)],
         lambda a: mb.prelu(x=a, alpha=np.array([0.1, 0.2, 0.3], np.float32)),
-        lambda a: torch.where(a > 0, a, a * torch.tensor([0.1, 0.2, 0.3]).reshape(1, 3, 1)),
+        lambda a: torch.where(a > 0, a, a * torch.tensor([0.1, 0.2, 0.3]).reshape(1, 3, 1, 1)),
     ),
     Case(
         "sigmoid_hard",
@@ -189,13 +189,6 @@ CASES = [
         [X, floats(2, 3, 4, seed=9)],
         lambda a, b: mb.select(cond=mb.greater(x=a, y=np.float32(0)), a=a, b=b),
         lambda a, b: torch.where(a > 0, a, b),
-    ),
-    Case(
-        "select",
-        [X],
-        lambda a: mb.select(cond=mb.greater(x=a, y=np.float32(0)), a=np.float32(1), b=np.float32(-1)),
-        lambda a: torch.where(a > 0, 1.0, -1.0),
-        form="scalars",
     ),
     Case(
         "cast",

@@ -279,12 +279,12 @@ REDUCTION = [
         Case(
             op,
             [SEQUENCE],
-            lambda a, op=op: mb.cast(x=getattr(mb, op)(x=a, axis=1, keep_dims=keep), dtype="fp32"),
-            lambda a, op=op: getattr(torch, op.removeprefix("reduce_"))(a, 1, keep).float(),
+            lambda a, op=op, keep=keep: mb.cast(x=getattr(mb, op)(x=a, axis=1, keep_dims=keep), dtype="fp32"),
+            lambda a, op=op, keep=keep: getattr(torch, op.removeprefix("reduce_"))(a, 1, keep).float(),
             form=f"keep {keep}",
         )
         for op in ("reduce_argmax", "reduce_argmin")
-        for keep in (False,)
+        for keep in (False, True)
     ),
     Case("softmax", [SEQUENCE], lambda a: mb.softmax(x=a, axis=1), lambda a: a.exp() / a.exp().sum(1, True)),
     *(

@@ -374,6 +374,23 @@ QUANTIZATION = [
         ios=18,
     ),
     Case(
+        "constexpr_lut_to_sparse",
+        _zeros(4, 3),
+        _used(
+            lambda: _dense(
+                *mb.constexpr_lut_to_sparse(
+                    indices_mask=_packed(types.uint1, MASK),
+                    indices_nonzero_data=_packed(types.uint1, [0, 1, 1, 0]),
+                    lut=np.array([[2, 3], [4, 5]], np.float32).reshape(1, 1, 2, 2),
+                    vector_axis=0,
+                )
+            )
+        ),
+        lambda a: torch.tensor([[2.0, 0, 4], [3, 0, 5], [0, 4, 2], [0, 5, 3]]),
+        form="vectors",
+        ios=18,
+    ),
+    Case(
         "constexpr_sparse_blockwise_shift_scale",
         _zeros(2, 3),
         _used(

@@ -13,6 +13,7 @@ from sam2lite_mobile.package.canonical import canonicalize_mlpackage
 from sam2lite_mobile.package.publish import publish_ios
 from tests.package.samples import SIZES, draft
 
+
 @pytest.fixture(scope="session")
 def convert() -> Callable[[contract.GraphSpec, Path], Path]:
     """Convert a stand-in for one graph of the contract and save it at a path, as coremltools writes it.
@@ -21,7 +22,7 @@ def convert() -> Callable[[contract.GraphSpec, Path], Path]:
     """
     ct = pytest.importorskip("coremltools", reason="needs coremltools: pip install 'sam2lite-mobile[coreml]'")
     np = pytest.importorskip("numpy")
-    from coremltools.converters.mil import Builder as mb  # noqa: N813
+    from coremltools.converters.mil import Builder as mb
     from coremltools.converters.mil.mil import Function, Program
 
     def convert_spec(spec: contract.GraphSpec, path: Path) -> Path:

@@ -1,9 +1,12 @@
-"""Publish a package again and again, killing the process one file-system call later each time.
+"""Publish a package again and again, and kill the process at another file-system call each time.
 
 Run as `python -m tests.package.kill_points WORK`: WORK/inputs.json names the models, the texts and the old package.
 Every round starts from the old package, forks, and lets the child publish the new one until SIGKILL just before its
 n-th call that changes the file system (seen by an audit hook, so the product needs no switch for it). The parent then
-looks at what is there. The last round is the first that ends by itself. Prints one JSON list.
+looks at what is there. Prints one JSON list of rounds, in the order of n; the last one was not killed.
+
+With a step of 1 every call is a kill point. With a larger one every step-th call is, and each single call around the
+moment when the version changes, where the exchange happens.
 """
 
 from __future__ import annotations
@@ -29,11 +32,17 @@ def main() -> None:
     inputs = json.loads((work / "inputs.json").read_text())
     if inputs["without_exchange"]:
         files.exchange_folders = lambda first, second: False
-    rounds = []
     step = inputs["step"]
-    while not rounds or rounds[-1]["killed"]:
-        rounds.append(run_round(1 + step * len(rounds), work / "dist", inputs))
-    sys.stdout.write(json.dumps(rounds))
+    rounds: dict[int, dict] = {}
+    calls = 1
+    while not rounds or rounds[max(rounds)]["killed"]:
+        rounds[calls] = run_round(calls, work / "dist", inputs)
+        calls += step
+    first_new = min(calls for calls, found in rounds.items() if found["version"] == "2.0.0")
+    for calls in range(first_new - step, first_new + 8):
+        if calls > 0 and calls not in rounds:
+            rounds[calls] = run_round(calls, work / "dist", inputs)
+    sys.stdout.write(json.dumps([rounds[calls] for calls in sorted(rounds)]))
 
 
 def run_round(calls: int, dist: Path, inputs: dict) -> dict:

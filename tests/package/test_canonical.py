@@ -103,7 +103,7 @@ def test_identifiers_follow_the_content(models) -> None:
 def test_file_that_the_package_does_not_name_is_refused(convert, tmp_path: Path) -> None:
     package = convert(SPEC, tmp_path / "a.mlpackage")
     (package / "Data" / "notes.txt").write_text("x")
-    with pytest.raises(PackageError, match="got Data/notes.txt"):
+    with pytest.raises(PackageError, match=r"got Data/notes\.txt"):
         canonicalize_mlpackage(package)
 
 

@@ -29,6 +29,15 @@ def test_self_hash_is_that_of_the_text_with_the_hash_zeroed() -> None:
     assert hashlib.sha256(data.replace(digest.encode(), b"0" * 64)).hexdigest() == digest
 
 
+def test_manifest_with_any_single_bit_flipped_is_refused() -> None:
+    data = encode_manifest(structs.replace(draft(), gates=gates()[:1]))
+    for bit in range(8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(PackageError, match=r"^manifest\.json"):
+            decode_manifest(bytes(changed))
+
+
 def test_order_of_tools_and_integer_limits_do_not_change_the_bytes() -> None:
     reordered = structs.replace(draft(), tools={"coremltools": "9.0", "torch": "2.13.0"})
     integers = structs.replace(draft(), gates=tuple(structs.replace(g, measured=60, limit=45) for g in gates()[:1]))

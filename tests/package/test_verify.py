@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from sam2lite_mobile.errors import DataError
 from sam2lite_mobile.package.codec import encode_manifest, read_manifest
@@ -13,8 +14,6 @@ from sam2lite_mobile.package.manifest import MANIFEST_NAME, GateResult, Manifest
 from sam2lite_mobile.package.report import printable
 from sam2lite_mobile.package.tree import list_files
 from sam2lite_mobile.package.verify import PackageLimits, is_current, verify_package
-
-from msgspec import structs
 
 COPY = f"Sources/SAM2LiteModels/Models/{MANIFEST_NAME}"
 WEIGHTS = "Sources/SAM2LiteModels/Models/token_gate.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
@@ -76,16 +75,6 @@ def test_a_flipped_byte_in_any_file_is_refused_and_the_file_named(package: Path)
             assert name in failing(package), (name, position)
         path.write_bytes(data)
     assert verify_package(package).passed
-
-
-def test_every_single_bit_of_the_manifests_head_is_guarded(package: Path) -> None:
-    path = package / MANIFEST_NAME
-    data = path.read_bytes()
-    for bit in range(0, 8 * 400):
-        changed = bytearray(data)
-        changed[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(bytes(changed))
-        assert MANIFEST_NAME in failing(package), bit
 
 
 def test_truncated_or_lengthened_file_is_refused_by_its_length(package: Path) -> None:
@@ -259,7 +248,9 @@ def replace_gate(manifest: Manifest, index: int, gate: GateResult) -> Manifest:
 
 def test_gate_below_its_limit_is_refused_even_if_it_says_passed(package: Path) -> None:
     rewrite(package, lambda m: replace_gate(m, 0, structs.replace(m.gates[0], measured=44.9)))
-    assert "gate of image_encoder_256 features snr_db (fp16): at least 45.0: 44.9, recorded as passed" in failing(package)
+    assert "gate of image_encoder_256 features snr_db (fp16): at least 45.0: 44.9, recorded as passed" in failing(
+        package
+    )
 
 
 def test_gate_exactly_at_its_limit_passes_and_the_direction_of_the_bound_counts(package: Path) -> None:

@@ -3,7 +3,7 @@
 The red channel of a frame is the "tag" of the object at a pixel, 0 for background. A box or a click on the object
 reads the tag under it; without one the tag comes from the first memory token in view. The mask is where the frame
 shows the tag. So an object is found again if and only if its memory is in view, and `quality` is a checksum of
-everything that was read from memory: two runs with equal results had equal memory in equal slots.
+everything in view of the memory: two runs with equal results had equal tokens in equal slots.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class ScriptedEngine:
         checksum = 0
         for name in ("memory_keys", "memory_values", "memory_age", "memory_mask", "memory_anchor"):
             by_slot = tensors[name][0].reshape(self.bank_tokens, -1).view(np.int32).sum(axis=1, dtype=np.int64)
-            checksum += int((by_slot % 9973 * np.arange(1, self.bank_tokens + 1)).sum())
+            checksum += int((by_slot[in_view] % 9973 * (in_view + 1)).sum())
         return {
             "mask_logits": logits[np.newaxis, np.newaxis],
             "quality": np.full((1, 1), (checksum % 9973) / 9973, np.float32),
@@ -154,7 +154,7 @@ class ScriptedEngine:
         # Grids of 16 cells whatever the size: cell i reads the token at i * g / 16.
         cells = np.arange(MEMORY_GRID) * tags.shape[0] // MEMORY_GRID
         values[0, :, 0] = mask[2::4, 2::4][np.ix_(cells, cells)].ravel()
-        values[0, :, TAG_CHANNEL] = shown[0] if shown.size else 0
+        values[0, :, TAG_CHANNEL] = shown.max() if shown.size else 0  # edges are blended with red 0
         keys = self._key_pattern + tags[np.ix_(cells, cells)].reshape(-1, 1)
         return {"keys": keys[np.newaxis], "values": values, "uncertainty": self._uncertainty}
 

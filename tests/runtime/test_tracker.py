@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -92,7 +92,7 @@ def test_mask_prompt_becomes_memory_without_the_decoder() -> None:
     result = track.step(scene({RED: RED_BOX, DARK: DARK_BOX}), prompts={1: Prompt.from_mask(mask)}).objects[1]
     assert engine.runs == {"image_encoder": 1, "memory_encoder": 1, "token_gate": 1}
     assert np.array_equal(result.mask, mask > 0)
-    assert result.mask is not mask
+    assert not np.shares_memory(result.mask, mask)
     assert (result.quality, result.visibility, result.visible) == (1.0, MASK_PROMPT_LOGIT, True)
     assert np.abs(result.mask_logits).max() == MASK_PROMPT_LOGIT
     assert iou(track.step(scene({RED: RED_BOX, DARK: DARK_BOX})).objects[1].mask, RED_BOX) > 0.8
@@ -154,13 +154,13 @@ def test_only_anchors_are_seen_beyond_the_window() -> None:
     views: list[tuple[float, float]] = []
     run = engine.run
 
-    def spy(graph_id: str, tensors: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    def spy(graph_id: str, tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         if "mask_decoder" in graph_id:
             in_view = tensors["memory_mask"][0] == 0
             views.append((in_view.sum(), tensors["memory_anchor"][0, in_view].sum()))
         return run(graph_id, tensors)
 
-    engine.run = spy  # type: ignore[method-assign,assignment]
+    engine.run = spy  # type: ignore[method-assign]
     track = tracker(engine, window=2)
     track.step(scene({RED: RED_BOX}), prompts={1: RED_PROMPT})
     track.step(scene({RED: RED_BOX}))
@@ -169,13 +169,40 @@ def test_only_anchors_are_seen_beyond_the_window() -> None:
     assert views == [(0, 0), (128, 128), (128, 85), (128, 85), (85, 85)]
 
 
-@pytest.mark.parametrize("visibility", ["decoder says no", "no logit"])
-def test_prompted_object_counts_as_visible_whatever_the_decoder_says(visibility: str) -> None:
+def test_prompted_object_counts_as_visible_whatever_the_decoder_says() -> None:
     track = tracker()
     result = track.step(scene({}), prompts={1: RED_PROMPT}).objects[1]
     assert result.visibility < 0
     assert result.visible
     assert sum(result.tokens_by_age.values()) == 128
+
+
+@pytest.mark.parametrize(
+    ("visibility", "logit", "visible"),
+    [(0.25, 1.0, True), (0.0, 1.0, False), (-0.25, 1.0, False), (0.25, 0.0, False), (0.25, -1.0, False)],
+)
+def test_object_is_in_view_where_visibility_and_some_mask_logit_are_above_zero(
+    visibility: float, logit: float, visible: bool
+) -> None:
+    engine = ScriptedEngine()
+    track = tracker(engine)
+    track.step(moving(0), prompts={1: RED_PROMPT})
+    run = engine.run
+
+    def decided(graph_id: str, tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        outputs = run(graph_id, tensors)
+        if "mask_decoder" in graph_id:
+            outputs["visibility"][...] = visibility
+            outputs["mask_logits"][...] = -2
+            outputs["mask_logits"][0, 0, 30:34, 30:34] = logit
+        return outputs
+
+    engine.run = decided  # type: ignore[method-assign]
+    result = track.step(moving(1)).objects[1]
+    assert result.visible is visible
+    assert result.mask.any() == visible
+    assert (0 in result.tokens_by_age) is visible
+    assert result.visibility == visibility
 
 
 def test_prompted_frames_are_anchors() -> None:
@@ -192,8 +219,8 @@ def test_prompted_frames_are_anchors() -> None:
 
 
 def test_correction_replaces_that_frames_tokens() -> None:
-    engine = ScriptedEngine()
-    track, unaware = tracker(engine), tracker()
+    engine = ScriptedEngine(bank_tokens=512)  # room for both frames: the wrong result pushes nothing out
+    track, unaware = tracker(engine), tracker(ScriptedEngine(bank_tokens=512))
     for each in (track, unaware):
         each.step(moving(0), prompts={1: RED_PROMPT})
     wrong = track.step(moving(1)).objects[1]
@@ -303,37 +330,54 @@ def test_latencies_cover_every_stage() -> None:
     assert {stage for stage, value in idle.items() if value == 0} == set(STAGES) - {"resize", "motion", "total"}
 
 
-@pytest.mark.parametrize("failure", ["raise", "nan", "shape", "missing"])
-@pytest.mark.parametrize("fail_after", [0, 1])
-@pytest.mark.parametrize("graph", GRAPHS)
-@pytest.mark.parametrize("method", ["step", "correct"])
-def test_failing_graph_leaves_the_tracker_as_it_was(method: str, graph: str, fail_after: int, failure: str) -> None:
-    """Two objects: with fail_after = 1, the first one's graphs have all run when the second one's fails."""
-    engine = ScriptedEngine(failure=failure)
-    track, untouched = tracker(engine), tracker()
-    for each in (track, untouched):
-        each.step(moving(0), prompts={1: RED_PROMPT, 2: DARK_PROMPT})
-        each.step(moving(1))
-        each.step(moving(2))
-    once = method == "correct" or graph == "image_encoder"
+FAILURES = ("raise", "nan", "shape", "missing")
+STEP_FAILURES = [("image_encoder", 0), *((graph, after) for graph in GRAPHS[1:] for after in (0, 1))]
+"""Graph, and how many of its runs go well first: with 1, all graphs of the first object have run."""
+
+
+def two_trackers(engine: ScriptedEngine) -> tuple[Tracker, Tracker]:
+    """A tracker over `engine` and another over an engine that never fails, both after three frames of two objects."""
+    pair = tracker(engine), tracker()
+    for track in pair:
+        track.step(moving(0), prompts={1: RED_PROMPT, 2: DARK_PROMPT})
+        track.step(moving(1))
+        track.step(moving(2))
     engine.runs.clear()
-    engine.fail_at, engine.fail_after = graph, 0 if once else fail_after
-    error = RuntimeError if failure == "raise" else ContractError
-    prompts = {2: RED_PROMPT, 7: DARK_PROMPT}
-    if method == "step":
-        with pytest.raises(error, match=graph):
-            track.step(moving(3), prompts=prompts, size=304, window=2)
-    elif graph != "image_encoder":
-        with pytest.raises(error, match=graph):
-            track.correct(2, RED_PROMPT)
-        engine.runs.clear()
-        with pytest.raises(error, match=graph):
-            track.correct(7, RED_PROMPT)
-    engine.fail_at = None
+    return pair
+
+
+def assert_same_future(track: Tracker, untouched: Tracker) -> None:
     assert track.object_ids == untouched.object_ids == (1, 2)
     for index in range(3, 6):
         assert_same_frame(track.step(moving(index)), untouched.step(moving(index)))
     assert_same_object(track.correct(2, RED_PROMPT), untouched.correct(2, RED_PROMPT))
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize(("graph", "fail_after"), STEP_FAILURES)
+def test_graph_that_fails_in_a_step_leaves_the_tracker_as_it_was(graph: str, fail_after: int, failure: str) -> None:
+    engine = ScriptedEngine(failure=failure)
+    track, untouched = two_trackers(engine)
+    engine.fail_at, engine.fail_after = graph, fail_after
+    with pytest.raises(RuntimeError if failure == "raise" else ContractError, match=graph):
+        track.step(moving(3), prompts={1: DARK_PROMPT, 2: RED_PROMPT, 7: DARK_PROMPT}, size=304, window=2)
+    engine.fail_at = None
+    assert_same_future(track, untouched)
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("graph", GRAPHS[1:])
+@pytest.mark.parametrize("object_id", [2, 7])
+def test_graph_that_fails_in_a_correction_leaves_the_tracker_as_it_was(
+    object_id: int, graph: str, failure: str
+) -> None:
+    engine = ScriptedEngine(failure=failure)
+    track, untouched = two_trackers(engine)
+    engine.fail_at = graph
+    with pytest.raises(RuntimeError if failure == "raise" else ContractError, match=graph):
+        track.correct(object_id, RED_PROMPT)
+    engine.fail_at = None
+    assert_same_future(track, untouched)
 
 
 def test_lazy_encoding_that_fails_leaves_no_object() -> None:
@@ -400,20 +444,20 @@ def test_memory_and_time_are_constant_over_many_frames() -> None:
     track = tracker()
     frames = [moving(index) for index in range(8)]
     track.step(frames[0], prompts={1: RED_PROMPT})
-    seconds = np.empty(3_000)
+    seconds = np.empty(800)
     tracemalloc.start()
     try:
         for index in range(seconds.size):
-            started = time.perf_counter()
+            started = time.thread_time()
             track.step(frames[(index + 1) % 8])
-            seconds[index] = time.perf_counter() - started
+            seconds[index] = time.thread_time() - started
             if index == 104:
                 early = tracemalloc.get_traced_memory()[0]
         late = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
     assert late - early < 32 * 1024
-    assert np.percentile(seconds[-500:], 25) < 2 * np.percentile(seconds[100:600], 25)
+    assert np.percentile(seconds[-300:], 25) < 2 * np.percentile(seconds[100:400], 25)
 
 
 TRACK_WITH_NUMPY_ALONE = """

@@ -22,7 +22,8 @@ public struct SAM2LiteModels {
         let configuration = MLModelConfiguration()
         configuration.computeUnits = computeUnits ?? Self.computeUnits(named: manifest.defaults.computeUnits)
         var models: [String: MLModel] = [:]
-        for graph in manifest.graphs where graph.size.map(wanted.contains) ?? true {
+        let graphs = manifest.graphs.filter { graph in graph.size.map { wanted.contains($0) } ?? true }
+        for graph in graphs {
             let name = (graph.path as NSString).lastPathComponent
             guard PackageIntegrity.isInside(name) else { throw SAM2LiteModelsError.unsafePath(graph.path) }
             models[graph.id] = try await CompiledModelCache.shared.model(

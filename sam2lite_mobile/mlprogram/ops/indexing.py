@@ -100,17 +100,16 @@ def _scatter_nd(node: Node) -> Kernel:
     """The last axis of `indices` names a place in the leading axes of data."""
     shape, depth = node.shape("data"), node.shape("indices")[-1]
     combine = _mode(node)
+    if not 1 <= depth <= len(shape):
+        raise node.refuse("indices", f"1 to {len(shape)} numbers a place", str(depth))
 
     def scatter(data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
         flat = torch.zeros(indices.shape[:-1], dtype=torch.int64)
         for i, part in enumerate(indices.unbind(-1)):
             flat = flat * shape[i] + _wrapped(part, shape[i])
-        rows = data.reshape(*((-1,) if depth else (1,)), *shape[depth:])
-        new = updates.reshape(-1, *shape[depth:])
+        rows, new = data.reshape(-1, *shape[depth:]), updates.reshape(-1, *shape[depth:])
         places = flat.reshape([-1] + [1] * (len(shape) - depth)).expand(new.shape)
-        return combine(
-            rows.flatten(0, depth - 1) if rows.dim() > 1 + len(shape) - depth else rows, 0, places, new
-        ).reshape(shape)
+        return combine(rows, 0, places, new).reshape(shape)
 
     return node.kernel(scatter, "data", "indices", "updates")
 

@@ -80,7 +80,7 @@ def _blockwise(node: Node) -> Kernel:
     return node.kernel(lambda data: (data.to(torch.float32) - offset) * scale, "data")
 
 
-@operation("constexpr_sparse_blockwise_shift_scale", is_exact=False)
+@operation("constexpr_sparse_blockwise_shift_scale")
 def _sparse_blockwise(node: Node) -> Kernel:
     """The blockwise form for the non-zero elements alone; returns the mask and these elements (iOS 18)."""
     shape = node.shape("data_mask")
@@ -98,9 +98,8 @@ def _sparse_blockwise(node: Node) -> Kernel:
 def _palette(node: Node) -> Kernel:
     if node.has("shape"):
         return _flat_palette(node)
-    indices, vectors = _palette_vectors(node)
-    size = vectors.shape[-1]
-    return Kernel(lambda: _place_vectors(node, vectors, size, rank=indices.dim()), ())
+    dense = _along_vector_axis(node, _look_up(node, node.tensor("indices").long()))
+    return Kernel(lambda: dense, ())
 
 
 def _flat_palette(node: Node) -> Kernel:
@@ -121,13 +120,9 @@ def _sparse_palette(node: Node) -> Kernel:
     dense = torch.zeros(mask.shape, dtype=torch.int64)
     dense[mask] = node.tensor("indices_nonzero_data").long()
     vectors = _look_up(node, dense)
-    size, rank = vectors.shape[-1], dense.dim()
-
-    def run() -> tuple[Tensor, ...]:
-        wide = mask if size == 1 else mask.repeat_interleave(size, node.axis("vector_axis", of="indices_mask"))
-        return wide.to(torch.uint8), _place_vectors(node, vectors, size, rank=rank)[wide]
-
-    return Kernel(run, ())
+    wide = _along_vector_axis(node, mask.unsqueeze(-1).expand(vectors.shape))
+    values = _along_vector_axis(node, vectors)[wide]
+    return Kernel(lambda: (wide.to(torch.uint8), values), ())
 
 
 @operation("constexpr_sparse_to_dense", is_exact=True)
@@ -160,17 +155,14 @@ def _spread(node: Node, key: str, shape: tuple[int, ...]) -> Tensor:
     return values
 
 
-def _palette_vectors(node: Node) -> tuple[Tensor, Tensor]:
-    indices = node.tensor("indices").long()
-    return indices, _look_up(node, indices)
-
-
 def _look_up(node: Node, indices: Tensor) -> Tensor:
     """(*indices, vector): each element's entry of its own block's table. lut: (*blocks, entries, vector)."""
     table = node.tensor("lut")
     blocks, (entries, size) = table.shape[:-2], table.shape[-2:]
     if len(blocks) != indices.dim() or any(b < 1 or n % b for n, b in zip(indices.shape, blocks, strict=True)):
         raise node.refuse("lut", f"tables whose blocks divide {list(indices.shape)}", str(list(table.shape)))
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < entries:
+        raise node.refuse("indices", f"0 to {entries - 1}", f"{int(indices.min())} to {int(indices.max())}")
     number = torch.zeros(indices.shape, dtype=torch.int64)  # which table an element reads
     for axis, (n, b) in enumerate(zip(indices.shape, blocks, strict=True)):
         block = torch.arange(n) // (n // b)
@@ -178,11 +170,11 @@ def _look_up(node: Node, indices: Tensor) -> Tensor:
     return table.reshape(-1, size)[(number * entries + indices).reshape(-1)].reshape(*indices.shape, size)
 
 
-def _place_vectors(node: Node, vectors: Tensor, size: int, *, rank: int) -> Tensor:
-    """Vectors laid out along `vector_axis`, whose length they multiply."""
-    if size == 1:
+def _along_vector_axis(node: Node, vectors: Tensor) -> Tensor:
+    """(*indices, vector) laid out along `vector_axis`, whose length the vectors multiply."""
+    if vectors.shape[-1] == 1:
         return vectors.squeeze(-1)
-    axis = node.integer("vector_axis")
+    axis, rank = node.integer("vector_axis"), vectors.dim() - 1
     if not -rank <= axis < rank:
         raise node.refuse("vector_axis", f"an axis of rank {rank}", str(axis))
     axis %= rank

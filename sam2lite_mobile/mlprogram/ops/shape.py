@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -183,28 +184,30 @@ def _reverse(node: Node) -> Kernel:
 
 @operation("pad", is_exact=True)
 def _pad(node: Node) -> Kernel:
-    """`pad` holds (before, after) of the last axes, first of them first; torch wants the last axis first."""
-    pairs = node.integers("pad")
-    flat = [v for i in range(len(pairs) - 2, -2, -2) for v in pairs[i : i + 2]]
+    """`pad` holds (before, after) of the last axes, the first of them first."""
+    shape, flat = node.shape("x"), node.integers("pad")
+    skipped = len(shape) - len(flat) // 2
+    if len(flat) % 2 or skipped < 0:
+        raise node.refuse("pad", f"pairs for at most {len(shape)} axes", f"{len(flat)} numbers")
+    pairs = [(0, 0)] * skipped + list(zip(flat[::2], flat[1::2], strict=True))
+    _check_size(node, "pad", [size + before + after for size, (before, after) in zip(shape, pairs, strict=True)])
     mode = node.text("mode", "constant", among=("constant", "reflect", "replicate"))
-    fill = node.number("constant_val", 0.0) if mode == "constant" else None
-    shape = node.shape("x")
-    _check_size(node, "pad", [n + sum(flat) for n in shape] if len(shape) <= 2 else [sum(flat) or 1])
-    while len(flat) >= 2 and flat[-2:] == [0, 0]:  # reflect and replicate take the padded axes alone
-        flat = flat[:-2]
-    if mode == "constant" or not flat:
-        return node.kernel(lambda x: F.pad(x, flat, value=fill) if flat else x, "x")
-    padded = len(flat) // 2
-    lead = (-1, *shape[len(shape) - padded - 1 : len(shape) - padded]) if len(shape) > padded else (1, 1)
-    final = [
-        n + (flat[2 * (len(shape) - 1 - i)] + flat[2 * (len(shape) - 1 - i) + 1] if i >= len(shape) - padded else 0)
-        for i, n in enumerate(shape)
+    if mode == "constant":
+        fill = node.number("constant_val", 0.0)
+        last_first = [amount for pair in reversed(pairs) for amount in pair]  # torch's order
+        return node.kernel(lambda x: F.pad(x, last_first, value=fill), "x")
+    sources = [  # where each padded axis reads
+        (axis, torch.from_numpy(np.pad(np.arange(shape[axis]), pair, mode="reflect" if mode == "reflect" else "edge")))
+        for axis, pair in enumerate(pairs)
+        if any(pair)
     ]
 
-    def run(x: Tensor) -> Tensor:  # torch wants exactly two axes before the padded ones
-        return F.pad(x.reshape(*lead, *shape[len(shape) - padded :]), flat, mode=mode).reshape(final)
+    def pad(x: Tensor) -> Tensor:
+        for axis, positions in sources:
+            x = x.index_select(axis, positions)
+        return x
 
-    return node.kernel(run, "x")
+    return node.kernel(pad, "x")
 
 
 @operation("pixel_shuffle", is_exact=True)

@@ -1,0 +1,237 @@
+"""The engine on Core ML packages: Core ML itself on macOS, the interpreter of ML Programs anywhere.
+
+The two are never confused: `describe` says which one ran, and nothing falls back from one to the other silently once
+`runtime` names it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2lite_mobile.contract import GRAPHS, SIZED_GRAPHS, SIZES, graph_id, graph_spec
+from sam2lite_mobile.errors import ContractError, MissingBackendError, PackageError, explain
+from sam2lite_mobile.mlprogram import FeatureSpec, Package, Precision, Program
+from sam2lite_mobile.mlprogram.precision import check_precision
+from sam2lite_mobile.runtime.engine import EngineDescription
+
+MULTIFUNCTION_PACKAGE = "sam2lite.mlpackage"
+"""One package that holds every graph as a function named by its id."""
+Runtime = Literal["auto", "coreml", "interpreter"]
+_RUNTIMES = ("auto", "coreml", "interpreter")
+_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
+_BUILD = "build the package again with `python -m converters coreml`"
+
+Tensors = Mapping[str, NDArray[np.float32]]
+
+
+class _Graph(Protocol):
+    """One loaded graph."""
+
+    def run(self, tensors: Tensors) -> dict[str, NDArray[np.float32]]: ...
+
+
+class _CoreMLGraph:
+    """A graph on Core ML through coremltools (macOS)."""
+
+    def __init__(
+        self, path: Path, function: str | None, inputs: tuple[FeatureSpec, ...], *, compute_units: str
+    ) -> None:
+        import coremltools
+
+        units = getattr(coremltools.ComputeUnit, compute_units)
+        self._model = coremltools.models.MLModel(str(path), compute_units=units, function_name=function)
+        self._images = {spec.name for spec in inputs if spec.is_image}
+
+    def run(self, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
+        """Outputs by name, in arrays of their own."""
+        feed: dict[str, Any] = {
+            name: _pil_image(array) if name in self._images else array for name, array in tensors.items()
+        }
+        outputs = self._model.predict(feed)
+        return {name: np.array(array, np.float32) for name, array in outputs.items()}
+
+
+class CoreMLEngine:
+    """Runs the graphs of the contract from a folder of Core ML packages.
+
+    folder: `<graph id>.mlpackage` for each graph, or one `sam2lite.mlpackage` with a function for each.
+    precision: what the interpreter does with declared types (Core ML itself decides on its own).
+    compute_units: ALL, CPU_ONLY, CPU_AND_GPU or CPU_AND_NE; only Core ML looks at it.
+    runtime: `coreml` (macOS), `interpreter`, or `auto`: Core ML on macOS, else the interpreter.
+    Raises PackageError for a folder without sound packages, MissingBackendError without the runtime asked for.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        precision: Precision = "declared",
+        compute_units: str = "ALL",
+        runtime: Runtime = "auto",
+    ) -> None:
+        if compute_units not in _UNITS:
+            raise _wrong("compute units", _UNITS, compute_units)
+        if runtime not in _RUNTIMES:
+            raise _wrong("runtime", _RUNTIMES, runtime)
+        check_precision(precision)
+        self._folder = Path(folder)
+        self._precision = precision
+        self._compute_units = compute_units
+        on_mac = sys.platform == "darwin"
+        self._native = runtime == "coreml" or (runtime == "auto" and on_mac)
+        if find_spec("coremltools") is None or (self._native and not on_mac):
+            got = f"{sys.platform}" if self._native and not on_mac else "no coremltools"
+            raise MissingBackendError(
+                explain(
+                    "Core ML" if self._native else "the interpreter of ML Programs",
+                    expected="coremltools, and macOS to run Core ML itself",
+                    got=got,
+                    do="pip install 'sam2lite-mobile[coreml]', or choose runtime='interpreter' off macOS",
+                )
+            )
+        self._sources = _find_graphs(self._folder)
+        self._packages: dict[Path, Package] = {}
+        self._graphs: dict[str, _Graph] = {}
+        self._sizes = _complete_sizes(self._folder, set(self._sources))
+        self._bank_tokens = self._read_bank_tokens()
+
+    @property
+    def bank_tokens(self) -> int:
+        """B, read from the mask decoder's memory keys."""
+        return self._bank_tokens
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Input sizes R for which every sized graph exists, ascending."""
+        return self._sizes
+
+    def load(self, graph_ids: Iterable[str]) -> None:
+        """Loads these graphs now; the others are loaded when they first run."""
+        for name in graph_ids:
+            self._graph(name)
+
+    def warm_up(self, size: int) -> None:
+        """Runs every graph of input size `size` once on zeros. Raises ContractError for a size without graphs."""
+        if size not in self._sizes:
+            raise _wrong("size", self._sizes, size)
+        for graph in GRAPHS:
+            spec = graph_spec(graph, size, bank_tokens=self._bank_tokens)
+            self.run(spec.id, {tensor.name: np.zeros(tensor.shape, np.float32) for tensor in spec.inputs})
+
+    def run(self, graph_id: str, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
+        """Outputs of one graph by name, in arrays that are never written again."""
+        return self._graph(graph_id).run(tensors)
+
+    def describe(self) -> EngineDescription:
+        """Core ML with its compute units, or "ML Program reference semantics" with torch's threads."""
+        if self._native:
+            return EngineDescription("coreml", "as built", 0, _version("coremltools"), self._compute_units)
+        import torch
+
+        return EngineDescription(
+            "coreml-interpreter",
+            self._precision,
+            torch.get_num_threads(),
+            f"torch {torch.__version__}",
+            "ML Program reference semantics",
+        )
+
+    def program(self, graph_id: str) -> Program:
+        """The interpreter's program of a graph, for its report and observers. Raises ContractError on Core ML."""
+        graph = self._graph(graph_id)
+        if not isinstance(graph, Program):
+            raise _wrong("runtime of the program", ("interpreter",), "coreml")
+        return graph
+
+    def _graph(self, name: str) -> _Graph:
+        if name not in self._graphs:
+            path, function = self._source(name)
+            if self._native:
+                inputs = self._package(path).inputs(function or self._package(path).default_function)
+                self._graphs[name] = _CoreMLGraph(path, function, inputs, compute_units=self._compute_units)
+            else:
+                self._graphs[name] = Program(path, function=function, precision=self._precision)
+        return self._graphs[name]
+
+    def _source(self, name: str) -> tuple[Path, str | None]:
+        if name not in self._sources:
+            raise _wrong("graph", sorted(self._sources), name)
+        return self._sources[name]
+
+    def _package(self, path: Path) -> Package:
+        if path not in self._packages:
+            self._packages[path] = Package(path)
+        return self._packages[path]
+
+    def _read_bank_tokens(self) -> int:
+        found = set()
+        for size in self._sizes:
+            path, function = self._source(graph_id("mask_decoder", size))
+            package = self._package(path)
+            inputs = {spec.name: spec.shape for spec in package.inputs(function or package.default_function)}
+            shape = inputs.get("memory_keys", ())
+            if len(shape) != 3:
+                raise PackageError(
+                    explain(
+                        f"{path.name}: memory_keys", expected="[1, bank tokens, channels]", got=list(shape), do=_BUILD
+                    )
+                )
+            found.add(shape[1])
+        if len(found) != 1:
+            raise PackageError(
+                explain("bank budget of the mask decoders", expected="one for all sizes", got=sorted(found), do=_BUILD)
+            )
+        return int(found.pop())
+
+
+def _find_graphs(folder: Path) -> dict[str, tuple[Path, str | None]]:
+    """Where each graph lives: its package, and its function in a package of several."""
+    shared = folder / MULTIFUNCTION_PACKAGE
+    if shared.is_dir():
+        return {name: (shared, name) for name in Package(shared).functions}
+    known = "|".join([*(f"{g}_({'|'.join(map(str, SIZES))})" for g in SIZED_GRAPHS), *GRAPHS])
+    paths = sorted(folder.glob("*.mlpackage"))
+    return {path.stem: (path, None) for path in paths if re.fullmatch(known, path.stem)}
+
+
+def _complete_sizes(folder: Path, found: set[str]) -> tuple[int, ...]:
+    sizes = tuple(size for size in SIZES if all(graph_id(graph, size) in found for graph in GRAPHS))
+    if not sizes:
+        raise PackageError(
+            explain(
+                f"Core ML packages in {folder}",
+                expected=f"{', '.join(graph_id(graph, SIZES[-1]) for graph in GRAPHS)}, or another size",
+                got=", ".join(sorted(found)) or "none",
+                do=_BUILD,
+            )
+        )
+    return sizes
+
+
+def _pil_image(array: NDArray[np.float32]) -> Any:
+    """A PIL image from float32 [1, 3, R, R] with whole numbers 0..255."""
+    from PIL import Image
+
+    return Image.fromarray(array[0].transpose(1, 2, 0).astype(np.uint8))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _wrong(what: str, allowed: Iterable[object], got: object) -> ContractError:
+    return ContractError(
+        explain(what, expected=f"one of {', '.join(map(str, allowed))}", got=got, do="name one of these")
+    )

@@ -1,0 +1,210 @@
+"""`sam2lite track` from the arguments to the files, with the scripted engine."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from sam2lite_mobile.cli import track_run
+from sam2lite_mobile.cli.track_summary import TrackSummary
+from sam2lite_mobile.media.label_maps import object_ids, read_label_map, write_label_map
+from sam2lite_mobile.media.recording import RUN_FILES, FrameRecord
+from sam2lite_mobile.media.source import open_source
+from sam2lite_mobile.runtime.tracker import STAGES
+from tests.cli.conftest import Call
+from tests.media.clips import write_pictures, write_video
+from tests.runtime.scripted_engine import scene
+
+FIRST, SECOND = 100, 200
+BOXES = {FIRST: (32, 32, 128, 128), SECOND: (128, 144, 192, 240)}
+FAST = ("--engine", "scripted", "--size", 256)
+Run = Callable[..., Call]
+
+
+def pictures(count: int = 6) -> list[NDArray[np.uint8]]:
+    """Two squares that move apart; 256 x 256, so that the scripted engine sees every pixel."""
+    return [
+        scene(
+            {tag: (x0 + step * 4, y0, x1 + step * 4, y1) for tag, (x0, y0, x1, y1) in BOXES.items()},
+            height=256,
+            width=256,
+        )
+        for step in range(count)
+    ]
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "clip", pictures())
+
+
+def lines(folder: Path) -> list[FrameRecord]:
+    content = (folder / "frames.jsonl").read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=FrameRecord) for line in content]
+
+
+def summary(folder: Path) -> TrackSummary:
+    return msgspec.json.decode((folder / "summary.json").read_bytes(), type=TrackSummary)
+
+
+def iou(labels: NDArray[np.uint8], object_id: int, expected: NDArray[np.bool_]) -> float:
+    found = labels == object_id
+    return float((found & expected).sum() / (found | expected).sum())
+
+
+def test_two_objects_are_followed_from_a_box_and_a_point(sam2lite: Run, clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    call = sam2lite(
+        "track", clip, "--object", 1, "--box", "32,32,128,128", "--object", 4, "--point", "160,190", "--out", out, *FAST
+    )
+    assert (call.status, call.out.startswith("tracked 6 frames, 2 objects")) == (0, True), call.err
+    assert {entry.name for entry in out.iterdir()} == RUN_FILES
+    for step, frame in enumerate(pictures()):
+        labels = read_label_map(out / "masks" / f"{step:05d}.png")
+        assert iou(labels, 1, frame[..., 0] == FIRST) > 0.95
+        assert iou(labels, 4, frame[..., 0] == SECOND) > 0.95
+
+
+def test_one_line_a_frame_says_what_was_found_and_kept(sam2lite: Run, clip: Path, tmp_path: Path) -> None:
+    assert sam2lite("track", clip, "--box", "32,32,128,128", "--out", tmp_path / "out", *FAST).status == 0
+    records = lines(tmp_path / "out")
+    assert [(record.frame, record.name, record.size) for record in records] == [(i, f"{i:05d}", 256) for i in range(6)]
+    assert [record.time_s for record in records] == pytest.approx([index / 24 for index in range(6)], abs=1e-6)
+    for index, record in enumerate(records):
+        assert set(record.latency_ms) == set(STAGES)
+        (found,) = record.objects
+        assert (found.object_id, found.visible, found.prompted) == (1, True, index == 0)
+        assert found.area_share == pytest.approx(96 * 96 / 256**2, rel=0.02)
+        assert sum(found.tokens_by_age.values()) == 128  # the scripted engine's whole bank
+        assert max(found.tokens_by_age) == index  # the anchor of frame 0 is always there
+    assert summary(tmp_path / "out").objects[0].visible_frames == 6
+    assert summary(tmp_path / "out").latency_ms["total"].frames == 6
+
+
+def test_correction_reaches_the_frame_that_it_is_for(sam2lite: Run, clip: Path, tmp_path: Path) -> None:
+    arguments = ("--box", "32,32,128,128", "--at", 3, "--point", "80,80", "--point", "2:190,190@4")
+    assert sam2lite("track", clip, *arguments, "--out", tmp_path / "out", *FAST).status == 0
+    prompted = [[each.object_id for each in record.objects if each.prompted] for record in lines(tmp_path / "out")]
+    assert prompted == [[1], [], [], [1], [2], []]
+    assert [each.prompted_frames for each in summary(tmp_path / "out").objects] == [[0, 3], [4]]
+
+
+def test_mask_file_adds_an_object_for_each_id(sam2lite: Run, clip: Path, tmp_path: Path) -> None:
+    red = pictures()[0][..., 0]
+    given = (2 * (red == FIRST) + 9 * (red == SECOND)).astype(np.uint8)
+    write_label_map(tmp_path / "m.png", given)
+    assert sam2lite("track", clip, "--mask", tmp_path / "m.png", "--out", tmp_path / "out", *FAST).status == 0
+    np.testing.assert_array_equal(read_label_map(tmp_path / "out" / "masks" / "00000.png"), given)
+    assert object_ids(read_label_map(tmp_path / "out" / "masks" / "00005.png")) == (2, 9)
+
+
+def test_part_of_a_video_keeps_its_frame_numbers_and_times(sam2lite: Run, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "v.mp4", pictures())
+    call = sam2lite(
+        "track",
+        video,
+        "--box",
+        "40,32,136,128",
+        "--start-frame",
+        2,
+        "--max-frames",
+        3,
+        "--out",
+        tmp_path / "out",
+        *FAST,
+    )
+    assert call.status == 0, call.err
+    assert sorted(path.name for path in (tmp_path / "out" / "masks").iterdir()) == [f"0000{i}.png" for i in (2, 3, 4)]
+    assert [record.time_s for record in lines(tmp_path / "out")] == pytest.approx([0.08, 0.12, 0.16])
+    assert (summary(tmp_path / "out").first_frame, summary(tmp_path / "out").last_frame) == (2, 4)
+    with open_source(str(tmp_path / "out" / "overlay.mp4")) as overlay:
+        assert [frame.time_s for frame in overlay] == pytest.approx([0, 0.04, 0.08], abs=1e-4)
+
+
+def test_interrupt_keeps_what_is_finished(
+    sam2lite: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class InterruptedTracker(track_run.Tracker):
+        def step(self, *arguments: object, **options: object) -> object:  # type: ignore[override]
+            result = super().step(*arguments, **options)  # type: ignore[arg-type]
+            if result.frame_index == 2:
+                signal.raise_signal(signal.SIGINT)
+            return result
+
+    monkeypatch.setattr(track_run, "Tracker", InterruptedTracker)
+    call = sam2lite("track", clip, "--box", "32,32,128,128", "--out", tmp_path / "out", *FAST)
+    assert (call.status, call.out.startswith("interrupted after 3 frames")) == (130, True), call.err
+    assert len(lines(tmp_path / "out")) == len(list((tmp_path / "out" / "masks").iterdir())) == 3
+    with open_source(str(tmp_path / "out" / "overlay.mp4")) as overlay:
+        assert len(list(overlay)) == 3
+    assert summary(tmp_path / "out").interrupted
+
+
+def test_prompt_that_an_interrupted_run_did_not_reach_is_reported(sam2lite: Run, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "v.webm", pictures(), codec="libvpx")  # webm does not say how long it is
+    call = sam2lite(
+        "track", video, "--box", "32,32,128,128", "--at", 40, "--point", "1,1", "--out", tmp_path / "out", *FAST
+    )
+    assert call.status == 0
+    assert "prompts not reached: frame 40" in call.err
+    assert summary(tmp_path / "out").prompts_not_reached == [40]
+
+
+def test_broken_picture_in_the_middle_leaves_nothing(sam2lite: Run, clip: Path, tmp_path: Path) -> None:
+    (clip / "00003.png").write_bytes(b"\x89PNG broken")
+    call = sam2lite("track", clip, "--box", "32,32,128,128", "--out", tmp_path / "out", *FAST)
+    assert call.status == 2
+    assert "00003.png: expected a whole JPEG or PNG file" in call.err
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["clip"]
+
+
+def test_finished_run_is_replaced_only_when_asked(sam2lite: Run, clip: Path, tmp_path: Path) -> None:
+    arguments = ("track", clip, "--box", "32,32,128,128", "--out", tmp_path / "out", *FAST)
+    assert sam2lite(*arguments).status == 0
+    call = sam2lite(*arguments, "--max-frames", 2)
+    assert (call.status, "add --overwrite" in call.err) == (2, True)
+    assert len(lines(tmp_path / "out")) == 6
+    assert sam2lite(*arguments, "--max-frames", 2, "--overwrite").status == 0
+    assert len(lines(tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "expected a --box, --point or --mask, got none"),
+        (("--box", "1,2,3"), "--box: expected x0,y0,x1,y1"),
+        (("--box", "0,0,300,9"), "prompt: expected x in 0..256, y in 0..256, got (300.0, 9.0)"),
+        (("--point", "9,9,0"), "first prompt of object 1"),
+        (("--point", "9,9@6"), "prompt: expected a frame up to 5, got 6"),
+        (("--point", "9,9", "--start-frame", 6), "start frame: expected 0 to 5, got 6"),
+        (("--point", "9,9", "--size", 500), "--size: expected 256 304 352 416 464 512, got 500"),
+        (("--point", "9,9", "--window", 9), "--window: expected 2 to 8, got 9"),
+        (("--point", "9,9", "--engine", "tpu"), "engine: expected torch or coreml or scripted, got 'tpu'"),
+        (("--point", "9,9", "--checkpoint", "w"), "engine scripted: expected --package, got --checkpoint w"),
+        (("--point", "9,9", "--package", "nowhere"), "--package: expected an existing path, got nowhere"),
+        (("--object", "x", "--point", "9,9"), "--object: expected a whole number, got 'x'"),
+        (("--mask", "nowhere.png"), "nowhere.png: expected a file, got no such file"),
+    ],
+)
+def test_wrong_calls_are_one_line_and_leave_nothing(
+    sam2lite: Run, clip: Path, tmp_path: Path, arguments: tuple[object, ...], message: str
+) -> None:
+    call = sam2lite("track", clip, "--out", tmp_path / "out", *FAST, *arguments)
+    assert call.status == 2
+    assert call.err.startswith("sam2lite: ")
+    assert message in call.err
+    assert call.err.count("\n") == 1
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["clip"]
+
+
+def test_mask_of_another_size_is_refused(sam2lite: Run, clip: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((64, 64), 255, np.uint8)).save(tmp_path / "m.png")
+    call = sam2lite("track", clip, "--mask", tmp_path / "m.png", "--out", tmp_path / "out", *FAST)
+    assert (call.status, "mask prompt: expected the frame's (256, 256), got (64, 64)" in call.err) == (2, True)

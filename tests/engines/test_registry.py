@@ -1,0 +1,67 @@
+"""The registry of engines: what it refuses, and that it imports only the framework that was asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from sam2lite_mobile import engines
+from sam2lite_mobile.errors import ContractError, MissingBackendError
+from sam2lite_mobile.runtime.engine import Engine
+from tests.repository import ROOT
+from tests.runtime.scripted_engine import ScriptedEngine
+
+
+def test_unknown_engine_is_refused_by_name() -> None:
+    with pytest.raises(ContractError, match="engine: expected torch or coreml, got 'tpu'"):
+        engines.create_engine("tpu")
+
+
+def test_coreml_has_no_default_package() -> None:
+    assert engines.default_source("coreml") is None
+    with pytest.raises(ContractError, match="engine coreml: expected a package folder, got none"):
+        engines.create_engine("coreml")
+
+
+def test_engine_needs_a_thread() -> None:
+    with pytest.raises(ContractError, match="threads: expected 1 or more, got 0"):
+        engines.create_engine("torch", threads=0)
+
+
+def test_source_and_threads_reach_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Path | None, int]] = []
+
+    def create(source: Path | None, threads: int) -> Engine:
+        seen.append((source, threads))
+        return ScriptedEngine()
+
+    entry = engines.EngineEntry(create, takes="package", extra="torch")
+    monkeypatch.setattr(engines, "ENGINES", MappingProxyType({"scripted": entry}))
+    engines.create_engine("scripted", source=Path("p"), threads=3)
+    assert seen == [(Path("p"), 3)]
+
+
+@pytest.mark.parametrize(
+    ("missing", "raised"), [("torch", MissingBackendError), ("sam2lite_mobile.x", ModuleNotFoundError)]
+)
+def test_missing_framework_names_the_extra_and_a_broken_package_does_not(
+    monkeypatch: pytest.MonkeyPatch, missing: str, raised: type[Exception]
+) -> None:
+    def create(source: Path | None, threads: int) -> Engine:
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    entry = engines.EngineEntry(create, takes="checkpoint", extra="torch")
+    monkeypatch.setattr(engines, "ENGINES", MappingProxyType({"torch": entry}))
+    expected = r"pip install 'sam2lite-mobile\[torch\]'" if raised is MissingBackendError else missing
+    with pytest.raises(raised, match=expected):
+        engines.create_engine("torch")
+
+
+def test_registry_imports_no_framework() -> None:
+    script = "import sys, sam2lite_mobile.engines; print(sorted({'torch', 'coremltools'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert run.stdout.strip() == "[]", run.stderr
