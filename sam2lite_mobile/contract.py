@@ -51,6 +51,9 @@ GRAPHS = ("image_encoder", "prompt_encoder", "mask_decoder", "memory_encoder", "
 SIZED_GRAPHS = ("image_encoder", "mask_decoder", "memory_encoder")
 """Graphs that exist once per input size; the others exist once."""
 
+SWIFT_MODELS_FOLDER = "Sources/SAM2LiteModels/Models"
+"""Where an iOS package keeps its models, `<graph id>.mlpackage`."""
+
 
 @dataclass(frozen=True)
 class TensorSpec:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import multiprocessing
+import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -51,7 +53,8 @@ def build(options: BuildOptions, reporter: Reporter) -> Path:
         reporter.note(f"{options.out} is up to date: same checkpoint, options, tools, code and clips; it verifies")
         return options.out
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=options.out.parent) as temporary:
+    _remove_dead_builds(options.out.parent)
+    with tempfile.TemporaryDirectory(prefix=f".build-{os.getpid()}-", dir=options.out.parent) as temporary:
         folder = Path(temporary)
         outcomes = _convert_all(options, clips[0], folder, reporter)
         gates = [gate for outcome in outcomes for gate in outcome.gates]
@@ -87,6 +90,24 @@ def build(options: BuildOptions, reporter: Reporter) -> Path:
     return options.out
 
 
+def _remove_dead_builds(folder: Path) -> None:
+    """Remove working folders of builds that were killed: their names hold the process that made them."""
+    for leftover in folder.glob(".build-*-*"):
+        owner = leftover.name.split("-")[1]
+        if owner.isdigit() and not _is_running(int(owner)):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _convert_all(options: BuildOptions, clip: Clip, folder: Path, reporter: Reporter) -> list[GraphOutcome]:
     """Convert and gate every graph, large ones first, in processes of their own."""
     reporter.stage("recording what the graphs are fed in the middle of a sequence")
@@ -101,6 +122,7 @@ def _convert_all(options: BuildOptions, clip: Clip, folder: Path, reporter: Repo
     tasks.sort(key=lambda task: (-(task.spec.size or 0), task.spec.id))
     reporter.stage(f"converting and executing {len(tasks)} graphs with {options.workers} processes")
     outcomes: dict[str, GraphOutcome] = {}
+    os.environ["TQDM_DISABLE"] = "1"  # coremltools' bars; tqdm reads it when it is imported, in the new processes
     # Spawned, not forked: torch's thread pool does not survive a fork.
     with ProcessPoolExecutor(options.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         pending: set[Future[GraphOutcome]] = {pool.submit(convert_and_gate, task) for task in tasks}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -35,8 +34,10 @@ def capture(student: Student, spec: GraphSpec, *, bank_tokens: int) -> CapturedG
     """Trace a graph at its size. The arguments of `forward` have the contract's names, so the inputs do too."""
     examples = example_inputs(spec.graph, spec.size or 512, bank_tokens=bank_tokens)
     arguments = tuple(examples[tensor.name] for tensor in spec.inputs)
-    program = torch.export.export(student.graph(spec.graph).eval(), arguments)
-    return CapturedGraph(spec, program.run_decompositions({}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own tree specs, met while it copies its graph
+        program = torch.export.export(student.graph(spec.graph).eval(), arguments).run_decompositions({})
+    return CapturedGraph(spec, program)
 
 
 def convert(graph: CapturedGraph, path: Path, *, precision: str, student_size: str) -> None:
@@ -96,9 +97,7 @@ def float_type() -> Any:
 
 def _coremltools() -> Any:
     """coremltools, imported quietly: it takes 8 to 14 seconds and warns of what is normal off macOS."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    warnings.filterwarnings("ignore", module="coremltools|torchao|executorch")
-    for name in ("coremltools", "torchao", "torch.export"):
+    for name in ("coremltools", "torchao", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         import coremltools

@@ -19,6 +19,8 @@ from sam2lite_mobile.errors import Sam2LiteError
 COMMANDS: dict[str, str] = {
     "track": "Track objects through a video, a folder of pictures or a camera.",
     "eval": "Measure J and F on sequences in DAVIS layout.",
+    "bench": "Time a frame of the students, stage by stage, beside EdgeTAM's.",
+    "train": "Train a student from a recipe.",
     "verify": "Check a package: files, hashes, tensors, constants and gates. Exit status 1 if anything is wrong.",
 }
 """Commands and the first line of their help. Command `name` lives in sam2lite_mobile/cli/<name>.py."""

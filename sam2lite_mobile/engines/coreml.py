@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2lite_mobile.contract import GRAPHS, SIZED_GRAPHS, SIZES, graph_id, graph_spec
+from sam2lite_mobile.contract import GRAPHS, SIZED_GRAPHS, SIZES, SWIFT_MODELS_FOLDER, graph_id, graph_spec
 from sam2lite_mobile.errors import ContractError, MissingBackendError, PackageError, explain
 from sam2lite_mobile.mlprogram import FeatureSpec, Package, Precision, Program
 from sam2lite_mobile.mlprogram.precision import check_precision
@@ -63,7 +63,8 @@ class _CoreMLGraph:
 class CoreMLEngine:
     """Runs the graphs of the contract from a folder of Core ML packages.
 
-    folder: `<graph id>.mlpackage` for each graph, or one `sam2lite.mlpackage` with a function for each.
+    folder: `<graph id>.mlpackage` for each graph, or one `sam2lite.mlpackage` with a function for each, or an iOS
+        package (dist/ios), whose models are taken.
     precision: what the interpreter does with declared types (Core ML itself decides on its own).
     compute_units: ALL, CPU_ONLY, CPU_AND_GPU or CPU_AND_NE; only Core ML looks at it.
     runtime: `coreml` (macOS), `interpreter`, or `auto`: Core ML on macOS, else the interpreter.
@@ -83,7 +84,8 @@ class CoreMLEngine:
         if runtime not in _RUNTIMES:
             raise _wrong("runtime", _RUNTIMES, runtime)
         check_precision(precision)
-        self._folder = Path(folder)
+        published = Path(folder) / SWIFT_MODELS_FOLDER
+        self._folder = published if published.is_dir() else Path(folder)
         self._precision = precision
         self._compute_units = compute_units
         on_mac = sys.platform == "darwin"

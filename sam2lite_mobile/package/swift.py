@@ -28,7 +28,7 @@ from sam2lite_mobile.package.schema import manifest_schema
 from sam2lite_mobile.package.templates import swift_sources
 from sam2lite_mobile.package.tree import copy_file, copy_folder, list_files, tree_sha256
 
-MODELS = "Sources/SAM2LiteModels/Models"
+MODELS = contract.SWIFT_MODELS_FOLDER
 
 
 def write_swift_package(

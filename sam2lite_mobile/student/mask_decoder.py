@@ -141,8 +141,8 @@ class MaskDecoder(nn.Module):
         batch, side = features.shape[0], features.shape[-1]
         position = self.get_buffer(f"position_{side}")
         tokens = tokens_of(features)
-        anchor_mask = torch.clamp(memory_mask + (1 - memory_anchor) * contract.MASKED, min=contract.MASKED)
-        recent_mask = torch.clamp(memory_mask + memory_anchor * contract.MASKED, min=contract.MASKED)
+        anchor_mask = torch.clamp(memory_mask + (1 - memory_anchor) * contract.MASKED, contract.MASKED, 0)
+        recent_mask = torch.clamp(memory_mask + memory_anchor * contract.MASKED, contract.MASKED, 0)
         anchors = self.read_anchors(tokens, memory_keys, memory_values, memory_age, anchor_mask)
         recent = self.read_recent(tokens, memory_keys, memory_values, memory_age, recent_mask)
 
@@ -197,7 +197,7 @@ class MaskDecoder(nn.Module):
 
         def bumps(at: Tensor) -> Tensor:
             distance = (centres - at) * (1 / POINT_SIGMA)
-            return torch.exp(torch.clamp(distance * distance, max=16.0) * -0.5)  # (batch, P, m)
+            return torch.exp(torch.clamp(distance * distance, 0, 16) * -0.5)  # (batch, P, m)
 
         bump_x, bump_y = bumps(x), bumps(y)
         near = [torch.bmm((bump_y * kind).transpose(1, 2), bump_x) for kind in (foreground, background)]

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from sam2lite_mobile.errors import Sam2LiteError
 from sam2lite_mobile.training.clip_forward import ClipBatch
 from sam2lite_mobile.training.clip_settings import ClipSettings
 from sam2lite_mobile.training.clips import ClipSource
 from sam2lite_mobile.training.prompt_sampling import sample_prompt
 from sam2lite_mobile.training.recipe import Phase, Recipe
 
+PREFETCHED_BATCHES = 4
+"""Batches that each worker process makes ahead."""
 
-class StepDataset(Dataset[ClipBatch]):
-    """One item is the batch of one step of a phase. Item `step` is a function of (recipe seed, phase, step)."""
+
+class StepDataset(Dataset[ClipBatch | Sam2LiteError]):
+    """One item is the batch of one step of a phase. Item `step` is a function of (recipe seed, phase, step).
+
+    An error of the data is given back, not raised: a worker process would wrap a traceback into its message.
+    """
 
     def __init__(self, data_root: Path, recipe: Recipe, phase_index: int) -> None:
         self.recipe = recipe
@@ -29,13 +37,20 @@ class StepDataset(Dataset[ClipBatch]):
     def __len__(self) -> int:
         return self.recipe.steps
 
-    def __getitem__(self, step: int) -> ClipBatch:
+    def __getitem__(self, step: int) -> ClipBatch | Sam2LiteError:
+        try:
+            return self.batch(step)
+        except Sam2LiteError as error:
+            return error
+
+    def batch(self, step: int) -> ClipBatch:
+        """The batch of a step. Raises what `ClipSource.clip` raises."""
         rng = np.random.default_rng((self.recipe.seed, self.phase_index, step))
         size = int(rng.choice(self.phase.sizes))
         frames, masks, points, labels = [], [], [], []
         corrected = int(rng.integers(1, self.phase.frames))
         for i in range(self.recipe.batch_clips):
-            clip = self._source(size).clip(step * self.recipe.batch_clips + i)
+            clip = self.source(size).clip(step * self.recipe.batch_clips + i)
             prompts = [sample_prompt(clip.masks[t], rng) for t in (0, corrected)]
             frames.append(clip.frames)
             masks.append(clip.masks)
@@ -44,8 +59,8 @@ class StepDataset(Dataset[ClipBatch]):
         stacked = [torch.from_numpy(np.stack(x)) for x in (frames, masks, points, labels)]
         return ClipBatch(stacked[0], stacked[1], stacked[2], stacked[3], corrected)
 
-    def _source(self, size: int) -> ClipSource:
-        """Built on first use, in the worker, one for each size: decoded images are shared through `ClipSource`."""
+    def source(self, size: int) -> ClipSource:
+        """Clips of an input size. Built on first use, in the worker; sizes and phases share the decoded images."""
         if size not in self.sources:
             settings = ClipSettings(size_px=size, frames=self.phase.frames, video_share=self.phase.video_share)
             seed = self.recipe.seed * 1000 + self.phase_index
@@ -53,8 +68,19 @@ class StepDataset(Dataset[ClipBatch]):
         return self.sources[size]
 
 
-def iterate_steps(data_root: Path, recipe: Recipe, first_step: int, *, workers: int) -> Iterator[ClipBatch]:
-    """Batches from `first_step` to the end of the run; batches are made `workers` processes ahead."""
+def check_data(data_root: Path, recipe: Recipe) -> None:
+    """Raise DataError unless the folder has the videos, stills and held-out sequences that a recipe needs."""
+    for index, phase in enumerate(recipe.phases):
+        StepDataset(data_root, recipe, index).source(phase.sizes[0])
+
+
+def iterate_steps(
+    data_root: Path, recipe: Recipe, first_step: int, *, workers: int
+) -> Generator[ClipBatch, None, None]:
+    """Batches from `first_step` to the end of the run, made ahead by `workers` processes.
+
+    Raises DataError for broken data. Closing the generator ends the processes.
+    """
     step = first_step
     while step < recipe.steps:
         index, _ = recipe.phase_at(step)
@@ -66,8 +92,16 @@ def iterate_steps(data_root: Path, recipe: Recipe, first_step: int, *, workers: 
             batch_size=None,
             sampler=range(step, end),
             num_workers=workers,
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=PREFETCHED_BATCHES if workers else None,
+            worker_init_fn=ignore_interrupts,
         )
         for batch in loader:
+            if isinstance(batch, Sam2LiteError):
+                raise batch
             yield batch
             step += 1
+
+
+def ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to every process of the command, to the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -6,7 +6,9 @@ The first frame's mask is given (or asked for by a prompt); every later frame is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +19,7 @@ from sam2lite_mobile import contract
 from sam2lite_mobile.student.mask_decoder import DecoderTrace
 from sam2lite_mobile.student.student import Student
 from sam2lite_mobile.training import losses
+from sam2lite_mobile.training.clip_memory import Bank, Tokens, replace_tokens
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class ForwardSettings:
     largest_frame_span: int = 8
 
 
+PARTS = ("mask", "quality", "visibility", "gate", "prompt")
+"""Parts of the loss: `mask` of the tracked frames, `prompt` of a prompted first frame, the others of both."""
+
+
 @dataclass(frozen=True)
 class ClipOutcome:
     """loss: scalar with gradients. parts: detached means by name; `last_iou` is the hard IoU of the last frame."""
@@ -63,51 +70,65 @@ class ClipOutcome:
     """(batch, T, R/4, R/4) logits, detached; the first frame's are those of the given mask."""
 
 
-Tokens = tuple[Tensor, Tensor, Tensor]
-"""keys, values (batch, 256, 256) and uncertainty (batch, 256) of one frame."""
+@dataclass(frozen=True)
+class Decoded:
+    """One frame's outputs of the mask decoder: logits (batch, 1, R/4, R/4), quality and visibility (batch, 1)."""
+
+    logits: Tensor
+    quality: Tensor
+    visibility: Tensor
+    trace: DecoderTrace
 
 
 @dataclass(frozen=True)
-class Bank:
-    """What the tracker's memory bank would hold: the first frame's tokens, then the last written frame's."""
+class EncodedClips:
+    """What the clips hold, before any memory.
 
-    keys: Tensor
-    values: Tensor
-    age: Tensor
-    mask: Tensor
-    anchor: Tensor
-    uncertainty: Tensor
+    maps: for each frame, the image encoder's features, detail_8 and detail_4. given: mask logits (batch, 1, R/4, R/4)
+    of the first frame's true mask, as a user's mask prompt would give them. truth: true masks at half the input size
+    (batch, T, 1, R/2, R/2), 0..1. visible: (batch, T), 1 where the object is in view.
+    """
 
-    @classmethod
-    def empty(cls, count: int) -> Bank:
-        """One frame of masked slots."""
-        tokens = torch.zeros(count, contract.TOKENS_PER_FRAME, contract.CHANNELS)
-        flat = torch.zeros(count, contract.TOKENS_PER_FRAME)
-        return cls(tokens, tokens, flat, flat + contract.MASKED, flat, flat)
-
-    @classmethod
-    def of(cls, anchor: Tokens, recent: Tokens, *, ages: Tensor, hidden: Tensor) -> Bank:
-        """ages: (batch, 2) of the two frames. hidden: additive mask (batch, 256) of the recent tokens."""
-        keys, values, uncertainty = (torch.cat([a, r], 1) for a, r in zip(anchor, recent, strict=True))
-        age = ages.repeat_interleave(contract.TOKENS_PER_FRAME, 1)
-        flag = torch.zeros_like(age)
-        flag[:, : contract.TOKENS_PER_FRAME] = 1
-        return cls(keys, values, age, torch.cat([torch.zeros_like(hidden), hidden], 1), flag, uncertainty)
-
-    def decoder_inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """In the order of the mask decoder's arguments."""
-        return self.keys, self.values, self.age, self.mask, self.anchor
+    maps: tuple[tuple[Tensor, Tensor, Tensor], ...]
+    given: Tensor
+    truth: Tensor
+    visible: Tensor
 
 
-def keep_float32(module: nn.Module) -> None:
-    """Run a module in float32 inside autocast: cosines times 60 lose the argument of a softmax in bfloat16."""
-    inner: Callable[..., object] = module.forward
+class LossParts:
+    """Detached values of each part of the loss, collected over the frames of one call."""
 
-    def forward(*args: Tensor) -> object:
-        with torch.autocast(args[0].device.type, enabled=False):
-            return inner(*(x.float() for x in args))
+    def __init__(self) -> None:
+        self._values: dict[str, list[Tensor]] = {name: [] for name in PARTS}
 
-    module.forward = forward
+    def add(self, name: str, value: Tensor) -> None:
+        """Keep one value of a part."""
+        self._values[name].append(value.detach())
+
+    def means(self) -> dict[str, float]:
+        """The mean of each part that occurred."""
+        return {name: float(torch.stack(values).mean()) for name, values in self._values.items() if values}
+
+
+@contextmanager
+def float32_inside(*modules: nn.Module) -> Iterator[None]:
+    """Within the block, autocast stays outside of these modules: they take and compute float32.
+
+    Cosines times 60 lose the argument of a softmax in bfloat16. The modules are as before when the block ends: a
+    `forward` that stayed replaced would be copied into every copy of the student, and run the first one's weights.
+    """
+    for module in modules:
+        module.forward = functools.partial(_call_in_float32, module.forward)
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward  # the instance's; the class's shows again
+
+
+def _call_in_float32(forward: Callable[..., object], *tensors: Tensor) -> object:
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        return forward(*(x.float() for x in tensors))
 
 
 def by_frame(x: Tensor, frames: int) -> tuple[Tensor, ...]:
@@ -115,113 +136,119 @@ def by_frame(x: Tensor, frames: int) -> tuple[Tensor, ...]:
     return x.view(-1, frames, *x.shape[1:]).unbind(1)
 
 
+def chance(share: float, generator: torch.Generator) -> bool:
+    """True in this share of the calls."""
+    return bool(torch.rand((), generator=generator) < share)
+
+
 class ClipForward:
-    """Runs clips through a student. Construct once per student; call with a batch and a seeded generator."""
+    """Runs clips through a student. Construct once per student; call with a batch and a seeded generator.
+
+    The generator decides everything that varies. Its draws come in a fixed order, which is part of what makes a run
+    repeatable: change the order and the same seed trains another student.
+    """
 
     def __init__(self, student: Student, settings: ForwardSettings, *, bfloat16: bool) -> None:
         self.student = student
         self.settings = settings
         self.bfloat16 = bfloat16
-        decoder = student.mask_decoder
-        for module in (decoder.read_anchors, decoder.read_recent, student.memory_encoder):
-            keep_float32(module)
 
     def __call__(self, batch: ClipBatch, generator: torch.Generator) -> ClipOutcome:
-        with torch.autocast(batch.frames.device.type, torch.bfloat16, enabled=self.bfloat16):
+        decoder = self.student.mask_decoder
+        with (
+            torch.autocast(batch.frames.device.type, torch.bfloat16, enabled=self.bfloat16),
+            float32_inside(decoder.read_anchors, decoder.read_recent, self.student.memory_encoder),
+        ):
             return self._run(batch, generator)
 
     def _run(self, batch: ClipBatch, generator: torch.Generator) -> ClipOutcome:
-        settings, student = self.settings, self.student
-        count, frames, _size = batch.frames.shape[:3]
-
-        def chance(share: float) -> bool:
-            return bool(torch.rand((), generator=generator) < share)
-
-        # A permuted view is channels-last in memory, which the stem runs a third faster.
-        images = batch.frames.flatten(0, 1).permute(0, 3, 1, 2).float()
-        encoded = student.image_encoder(images)
-        features, detail_8, detail_4 = (by_frame(x, frames) for x in encoded)
-        maps = list(zip(features, detail_8, detail_4, strict=True))
-        truth = (batch.masks.float() / 255)[:, :, None]  # (batch, T, 1, R, R)
-        at_2 = torch.stack([F.avg_pool2d(mask, 2) for mask in truth.unbind(1)], 1)
-        given = F.avg_pool2d(truth[:, 0], contract.MASK_STRIDE)
-        given = (2 * given - 1) * contract.MASK_PROMPT_LOGIT
-        visible = (truth.amax((2, 3, 4)) > 0.5).float()  # (batch, T)
-
-        parts: dict[str, list[Tensor]] = {"mask": [], "quality": [], "visibility": [], "gate": [], "prompt": []}
-        loss = torch.zeros(())
+        settings = self.settings
+        clips = self._encode(batch)
+        count, frames = clips.visible.shape
+        parts = LossParts()
         no_prompt = self._prompts(batch, None)
-        first = given
-        if chance(settings.prompt_share):
-            empty = Bank.empty(count).decoder_inputs()
-            logits, quality, seen, _ = student.mask_decoder.trace(*maps[0], *empty, *self._prompts(batch, 0))
-            prompt_loss = self._supervise(logits, quality, seen, at_2[:, 0], visible[:, 0], parts, "prompt")
-            loss = loss + prompt_loss
-            if chance(settings.prompted_memory_share):
-                first = logits.float()
-        anchor = student.memory_encoder(maps[0][0], first)
+        loss, first = self._first_frame(batch, clips, generator, parts)
+        anchor = self.student.memory_encoder(clips.maps[0][0], first)
         recent: Tokens = anchor
         recent_frame = torch.zeros(count)
         span = int(torch.randint(1, settings.largest_frame_span + 1, (), generator=generator))
-        corrected = batch.corrected_frame if chance(settings.correction_share) else -1
+        corrected = batch.corrected_frame if chance(settings.correction_share, generator) else -1
         predictions = [first.detach()[:, 0].float()]
         for t in range(1, frames):
-            hidden = torch.zeros(count, contract.TOKENS_PER_FRAME)
-            if t == 1 or chance(settings.recent_drop_share):
-                hidden += contract.MASKED  # only the first frame is remembered, as anchors
-            elif chance(settings.prune_share):
-                hidden += (torch.rand(hidden.shape, generator=generator) < 0.5) * contract.MASKED
+            hidden = self._hidden_tokens(t, count, generator)
             ages = torch.stack([torch.full((count,), float(t)), t - recent_frame], 1)
             ages = (ages * (span / contract.AGE_FRAMES)).clamp(max=1)
             bank = Bank.of(anchor, recent, ages=ages, hidden=hidden)
             prompts = self._prompts(batch, 1) if t == corrected else no_prompt
-            logits, quality, seen, trace = student.mask_decoder.trace(*maps[t], *bank.decoder_inputs(), *prompts)
-            loss = loss + self._supervise(logits, quality, seen, at_2[:, t], visible[:, t], parts, "mask")
-            loss = loss + settings.gate_weight * self._gate(bank, hidden, trace, generator, parts)
-            predictions.append(logits.detach()[:, 0].float())
+            decoded = self._decode(clips.maps[t], bank, prompts)
+            loss = loss + self._supervise(decoded, clips, t, parts, name="mask")
+            loss = loss + settings.gate_weight * self._gate(bank, hidden, decoded.trace, generator, parts)
+            predictions.append(decoded.logits.detach()[:, 0].float())
             if t + 1 < frames:
-                written = student.memory_encoder(maps[t][0], logits.float())
-                keep = visible[:, t]
-                shaped = [keep.view(-1, *[1] * (new.dim() - 1)) for new in written]
-                mixed = [torch.where(k > 0, new, old) for k, new, old in zip(shaped, written, recent, strict=True)]
-                recent = (mixed[0], mixed[1], mixed[2])
-                recent_frame = torch.where(keep > 0, torch.full_like(recent_frame, float(t)), recent_frame)
-        loss = loss / len(parts["mask"])
-        last = losses.hard_iou(
-            F.interpolate(predictions[-1][:, None], scale_factor=2, mode="bilinear", align_corners=False), at_2[:, -1]
-        )
-        means = {name: float(torch.stack(values).mean()) for name, values in parts.items() if values}
-        means |= {"loss": float(loss.detach()), "last_iou": float(last.mean())}
+                written = self.student.memory_encoder(clips.maps[t][0], decoded.logits.float())
+                in_view = clips.visible[:, t] > 0
+                recent = replace_tokens(recent, written, where=in_view)
+                recent_frame = torch.where(in_view, torch.full_like(recent_frame, float(t)), recent_frame)
+        loss = loss / (frames - 1)
+        last_iou = losses.hard_iou(at_half_size(predictions[-1][:, None]), clips.truth[:, -1])
+        means = parts.means() | {"loss": float(loss.detach()), "last_iou": float(last_iou.mean())}
         return ClipOutcome(loss, means, torch.stack(predictions, 1))
 
-    def _supervise(
-        self,
-        logits: Tensor,
-        quality: Tensor,
-        seen: Tensor,
-        target: Tensor,
-        visible: Tensor,
-        parts: dict[str, list[Tensor]],
-        name: str,
-    ) -> Tensor:
-        """Mask, quality and visibility losses of one decoded frame, at half the input size."""
-        fine = F.interpolate(logits.float(), scale_factor=2, mode="bilinear", align_corners=False)
+    def _encode(self, batch: ClipBatch) -> EncodedClips:
+        """Every frame through the image encoder at once, and the masks at the sizes that the losses need."""
+        frames = batch.frames.shape[1]
+        # A permuted view is channels-last in memory, which the stem runs a third faster.
+        images = batch.frames.flatten(0, 1).permute(0, 3, 1, 2).float()
+        features, detail_8, detail_4 = (by_frame(x, frames) for x in self.student.image_encoder(images))
+        masks = (batch.masks.float() / 255)[:, :, None]  # (batch, T, 1, R, R)
+        given = F.avg_pool2d(masks[:, 0], contract.MASK_STRIDE)
+        return EncodedClips(
+            maps=tuple(zip(features, detail_8, detail_4, strict=True)),
+            given=(2 * given - 1) * contract.MASK_PROMPT_LOGIT,
+            truth=torch.stack([F.avg_pool2d(mask, 2) for mask in masks.unbind(1)], 1),
+            visible=(masks.amax((2, 3, 4)) > 0.5).float(),
+        )
+
+    def _first_frame(
+        self, batch: ClipBatch, clips: EncodedClips, generator: torch.Generator, parts: LossParts
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of a prompted first frame (0 where none is drawn), and the mask logits that are remembered."""
+        if not chance(self.settings.prompt_share, generator):
+            return torch.zeros(()), clips.given
+        bank = Bank.empty(batch.frames.shape[0])
+        decoded = self._decode(clips.maps[0], bank, self._prompts(batch, 0))
+        loss = self._supervise(decoded, clips, 0, parts, name="prompt")
+        if chance(self.settings.prompted_memory_share, generator):
+            return loss, decoded.logits.float()
+        return loss, clips.given
+
+    def _hidden_tokens(self, t: int, count: int, generator: torch.Generator) -> Tensor:
+        """Additive mask (batch, 256) of the recent tokens: hidden all, half or none of them."""
+        hidden = torch.zeros(count, contract.TOKENS_PER_FRAME)
+        if t == 1 or chance(self.settings.recent_drop_share, generator):
+            hidden += contract.MASKED  # only the first frame is remembered, as anchors
+        elif chance(self.settings.prune_share, generator):
+            hidden += (torch.rand(hidden.shape, generator=generator) < 0.5) * contract.MASKED
+        return hidden
+
+    def _decode(self, maps: tuple[Tensor, Tensor, Tensor], bank: Bank, prompts: tuple[Tensor, Tensor]) -> Decoded:
+        return Decoded(*self.student.mask_decoder.trace(*maps, *bank.decoder_inputs(), *prompts))
+
+    def _supervise(self, decoded: Decoded, clips: EncodedClips, t: int, parts: LossParts, *, name: str) -> Tensor:
+        """Mask, quality and visibility losses of frame t; the mask's is kept as `name`."""
+        fine, target = at_half_size(decoded.logits.float()), clips.truth[:, t]
         mask = losses.mask_loss(fine, target)
-        quality_part = losses.quality_loss(quality.float(), fine, target)
-        visibility_part = losses.visibility_loss(seen.float(), visible)
-        for key, value in ((name, mask), ("quality", quality_part), ("visibility", visibility_part)):
-            parts[key].append(value.detach())
-        weights = self.settings
-        return mask + weights.quality_weight * quality_part + weights.visibility_weight * visibility_part
+        quality = losses.quality_loss(decoded.quality.float(), fine, target)
+        visibility = losses.visibility_loss(decoded.visibility.float(), clips.visible[:, t])
+        parts.add(name, mask)
+        parts.add("quality", quality)
+        parts.add("visibility", visibility)
+        return mask + self.settings.quality_weight * quality + self.settings.visibility_weight * visibility
 
     def _gate(
-        self,
-        bank: Bank,
-        hidden: Tensor,
-        trace: DecoderTrace,
-        generator: torch.Generator,
-        parts: dict[str, list[Tensor]],
+        self, bank: Bank, hidden: Tensor, trace: DecoderTrace, generator: torch.Generator, parts: LossParts
     ) -> Tensor:
+        """The token gate's loss against the attention that the tokens just received. No gradient leaves the gate."""
         # Optical flow is not measured in training yet: noise teaches the gate to do without it.
         motion = torch.rand(bank.age.shape, generator=generator)
         scores = self.student.token_gate(
@@ -230,7 +257,7 @@ class ClipForward:
         mass = (trace.anchors.attention + trace.recent.attention).sum(1)[:, :-1]
         shown = torch.cat([torch.ones_like(hidden), (hidden == 0).float()], 1)
         value = losses.gate_loss(scores.float(), mass, shown)
-        parts["gate"].append(value.detach())
+        parts.add("gate", value)
         return value
 
     def _prompts(self, batch: ClipBatch, which: int | None) -> tuple[Tensor, Tensor]:
@@ -240,3 +267,8 @@ class ClipForward:
             labels = torch.full_like(labels, contract.LABEL_EMPTY)
         tokens, mask = self.student.prompt_encoder(points, labels)
         return tokens, mask
+
+
+def at_half_size(logits: Tensor) -> Tensor:
+    """Mask logits (batch, 1, R/4, R/4) at the size of the losses, (batch, 1, R/2, R/2)."""
+    return F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)

@@ -15,7 +15,7 @@ def sample_prompt(mask: NDArray[np.uint8], rng: np.random.Generator) -> tuple[ND
     """points (P, 2) in 0..1 and labels (P,) for a mask (R, R), foreground > 127: a box, taps, or both.
 
     An empty mask gives no prompt (all labels -1). Taps lie inside the mask, the first where it is thick; a background
-    tap lies near the object.
+    tap lies anywhere outside.
     """
     points = np.zeros((contract.PROMPT_SLOTS, 2), np.float32)
     labels = np.full(contract.PROMPT_SLOTS, contract.LABEL_EMPTY, np.float32)

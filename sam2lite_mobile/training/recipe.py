@@ -63,6 +63,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 problems.append(f"video_share {phase.video_share} is outside 0..1")
         if self.batch_clips < 1 or not 0 < self.learning_rate <= 1 or not 0 <= self.average_decay < 1:
             problems.append("batch_clips >= 1, 0 < learning_rate <= 1 and 0 <= average_decay < 1 are needed")
+        for name in ("final_share", "tune_stem_after", "stem_rate_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                problems.append(f"{name} {getattr(self, name)} is outside 0..1")
+        if self.warmup_steps < 0 or not self.weight_decay >= 0 or not self.clip_norm > 0 or self.seed < 0:
+            problems.append("warmup_steps >= 0, weight_decay >= 0, clip_norm > 0 and seed >= 0 are needed")
         if problems:
             raise ValueError("; ".join(problems))
 

@@ -1,3 +1,5 @@
+"""Canonical bytes of a .mlpackage, and reading its interface without coremltools."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Atomic files and folders: exchange, journal, leftovers, locks."""
+
 from __future__ import annotations
 
 import errno

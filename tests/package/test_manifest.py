@@ -1,3 +1,5 @@
+"""The manifest as text: canonical, strict, with a hash of itself and a schema."""
+
 from __future__ import annotations
 
 import hashlib
@@ -92,7 +94,7 @@ def test_every_numeric_constant_of_the_contract_is_exported() -> None:
     constants = {
         name.lower(): value
         for name, value in vars(contract).items()
-        if name.isupper() and not (isinstance(value, tuple) and isinstance(value[0], str))
+        if name.isupper() and not isinstance(value[0] if isinstance(value, tuple) else value, str)
     }
     assert exported == constants
 

@@ -1,3 +1,5 @@
+"""Publishing an iOS package: layout, equal bytes, and what is refused."""
+
 from __future__ import annotations
 
 import shutil

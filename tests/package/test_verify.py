@@ -1,3 +1,5 @@
+"""Verification of a package: whatever is changed is refused, and named."""
+
 from __future__ import annotations
 
 import json

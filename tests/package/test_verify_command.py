@@ -1,3 +1,5 @@
+"""`sam2lite verify`: exit statuses and what the terminal shows."""
+
 from __future__ import annotations
 
 from pathlib import Path

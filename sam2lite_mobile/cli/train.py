@@ -1,0 +1,147 @@
+"""`sam2lite train`: a recipe in, a student's checkpoint out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sam2lite_mobile.cli.interrupt import INTERRUPTED, stop_on_interrupt
+from sam2lite_mobile.errors import DataError, MissingBackendError, explain
+from sam2lite_mobile.training.run_options import RunOptions
+
+RecipeName = Annotated[
+    str, typer.Option("--recipe", metavar="NAME|FILE", help="A shipped recipe (nano_cpu), or a TOML file.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="New or empty folder for the run.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="ROOT", help="Folder with train/; SAM2LITE_DATA or ../shared/data if left out."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in DIR, from its last saved step.")]
+Workers = Annotated[
+    int, typer.Option("--workers", metavar="N", min=0, help="Processes that make clips ahead; 0: none.")
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", metavar="N", min=1, help="Processor threads; all cores if left out.")
+]
+StopAfter = Annotated[
+    int | None, typer.Option("--stop-after", metavar="STEPS", min=1, help="Save and stop after this step.")
+]
+SaveEvery = Annotated[int, typer.Option("--save-every", metavar="N", min=1, help="Steps between two saved states.")]
+LogEvery = Annotated[int, typer.Option("--log-every", metavar="N", min=1, help="Steps that a log line sums up.")]
+SampleEvery = Annotated[int, typer.Option("--sample-every", metavar="N", min=1, help="Steps between two pictures.")]
+ValidateEvery = Annotated[
+    int,
+    typer.Option(
+        "--validate-every", metavar="N", min=0, help="Steps between two measurements on held-out videos; 0: none."
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("train")(train)
+
+
+def train(
+    recipe: RecipeName,
+    out: Out,
+    data: Data = None,
+    resume: Resume = False,
+    workers: Workers = RunOptions.workers,
+    threads: Threads = None,
+    stop_after: StopAfter = None,
+    save_every: SaveEvery = RunOptions.save_every,
+    log_every: LogEvery = RunOptions.log_every,
+    sample_every: SampleEvery = RunOptions.sample_every,
+    validate_every: ValidateEvery = RunOptions.validate_every,
+) -> None:
+    """Train a student from a recipe.
+
+    DIR gets student.safetensors (the averaged weights, float16), state.safetensors (to resume from), log.jsonl,
+    tensorboard/ where that package is installed, and samples/ with pictures of batches (white: the true outline,
+    green: the predicted mask). With --validate-every, the videos that the recipe holds out are tracked at 256 pixels,
+    and the student with the best J so far is kept as best.safetensors.
+
+    Ctrl-C ends the run after the current step, saves and exits with 130; a second one breaks off, and the state that
+    was saved last stays. A run that was resumed gives the same bits as one that was not, on one machine and with the
+    same --threads; the other options change nothing of the result.
+    """
+    with missing_extra_explained():
+        import torch
+
+        from sam2lite_mobile.cli.train_progress import TrainProgress
+        from sam2lite_mobile.training import loop
+        from sam2lite_mobile.training.recipe import load_recipe
+
+    chosen = load_recipe(recipe)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    options = RunOptions(
+        out=out,
+        data_root=training_data(data),
+        workers=workers,
+        save_every=save_every,
+        log_every=log_every,
+        sample_every=sample_every,
+        validate_every=validate_every,
+        resume=resume,
+        stop_after=stop_after,
+    )
+    with stop_on_interrupt() as stop, TrainProgress(chosen.name, steps=chosen.steps) as progress:
+        result = loop.train(chosen, options, stop=lambda: stop.requested, on_step=progress.show)
+    typer.echo(f"{result.steps} of {chosen.steps} steps: {result.checkpoint}")
+    if result.steps < chosen.steps:
+        typer.echo(f"go on with: {resume_line(recipe, options, data=data, threads=threads)}")
+    if stop.requested:
+        raise typer.Exit(INTERRUPTED)
+
+
+def resume_line(recipe: str, options: RunOptions, *, data: Path | None, threads: int | None) -> str:
+    """The command that goes on with a run, without the options that are at their defaults."""
+    words = ["sam2lite", "train", "--recipe", recipe, "--out", str(options.out)]
+    if data is not None:
+        words += ["--data", str(data)]
+    if threads is not None:
+        words += ["--threads", str(threads)]
+    for name in ("workers", "save_every", "log_every", "sample_every", "validate_every"):
+        value = getattr(options, name)
+        if value != getattr(RunOptions, name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join([*words, "--resume"])
+
+
+def training_data(given: Path | None) -> Path:
+    """The data folder that was given, or the default one. Raises DataError if it does not exist."""
+    from sam2lite_mobile.evaluation.datasets import DATA_VARIABLE, data_root
+
+    root = given or data_root()
+    if root is None or not root.is_dir():
+        got = "none" if root is None else f"no such folder: {root}"
+        raise DataError(
+            explain("training data", expected="a folder with train/", got=got, do=f"set {DATA_VARIABLE} or pass --data")
+        )
+    return root
+
+
+@contextmanager
+def missing_extra_explained() -> Iterator[None]:
+    """Turn a failed import of another package into a MissingBackendError with the install line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("sam2lite_mobile"):
+            raise  # a broken installation of this package, not a missing one
+        raise MissingBackendError(
+            explain(
+                "training",
+                expected=f"the package {error.name}",
+                got="none",
+                do="pip install 'sam2lite-mobile[train]'",
+            )
+        ) from error

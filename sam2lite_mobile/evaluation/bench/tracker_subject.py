@@ -1,0 +1,116 @@
+"""The tracker as a subject: its graphs are timed inside the engine, everything else is the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2lite_mobile.contract import GRAPHS, all_graph_specs
+from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.evaluation.bench.clip import Clip
+from sam2lite_mobile.evaluation.bench.clocks import ZERO, Stopwatch, now
+from sam2lite_mobile.evaluation.bench.subjects import HOST, TOTAL, FrameTimes, SubjectFacts
+from sam2lite_mobile.runtime.engine import Engine, EngineDescription
+from sam2lite_mobile.runtime.prompts import Prompt
+from sam2lite_mobile.runtime.tracker import Tracker
+
+FILL_FRAMES = 10
+"""Frames before the first timed one: they fill the bank and the longest memory window."""
+OBJECT_ID = 1
+HOST_STAGES = ("resize", "motion", "bank", "masks")
+"""Stages of the tracker that are NumPy alone; what is left of the host is mostly the check of the graphs' outputs."""
+SCOPE = (
+    "one Tracker.step with one object and a full bank, from a decoded frame (uint8) to the mask at the frame's size; "
+    "a graph: the engine's run with its copies; host: everything outside the engine, all of it NumPy"
+)
+
+
+class TimedEngine:
+    """An engine whose runs are added to a stopwatch, by graph."""
+
+    def __init__(self, engine: Engine, watch: Stopwatch) -> None:
+        self._engine = engine
+        self._watch = watch
+        specs = all_graph_specs(engine.sizes, bank_tokens=engine.bank_tokens)
+        self._graphs = {spec.id: spec.graph for spec in specs}
+
+    @property
+    def bank_tokens(self) -> int:
+        """That of the engine."""
+        return self._engine.bank_tokens
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Those of the engine."""
+        return self._engine.sizes
+
+    def load(self, graph_ids: Iterable[str]) -> None:
+        """Load graphs; not timed."""
+        self._engine.load(graph_ids)
+
+    def warm_up(self, size: int) -> None:
+        """Warm up; not timed."""
+        self._engine.warm_up(size)
+
+    def run(self, graph_id: str, tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """The engine's outputs."""
+        with self._watch.part(self._graphs[graph_id]):
+            return self._engine.run(graph_id, tensors)
+
+    def describe(self) -> EngineDescription:
+        """The engine's own description."""
+        return self._engine.describe()
+
+
+class TrackerSubject:
+    """The tracker on an engine, with one object that is given as a mask in the first frame of the clip.
+
+    parameters: of all graphs, None where it is not known. Loads and warms up the engine.
+    """
+
+    def __init__(self, name: str, engine: Engine, clip: Clip, *, size: int, parameters: int | None = None) -> None:
+        engine.warm_up(size)
+        self._clip = clip
+        self._watch = Stopwatch()
+        self._tracker = Tracker(TimedEngine(engine, self._watch), size=size)
+        self._next = 0
+        self._held_tokens = 0
+        self._facts = SubjectFacts(name, size, parameters, engine.bank_tokens, engine.describe(), SCOPE)
+
+    @property
+    def facts(self) -> SubjectFacts:
+        """What it is."""
+        return self._facts
+
+    def prepare(self) -> None:
+        """Run frames until the bank is full. Raises DataError if it stays short: the object was lost on the clip."""
+        for _ in range(FILL_FRAMES):
+            self.step()
+        if self._held_tokens != self._facts.bank_tokens:
+            raise DataError(
+                explain(
+                    f"{self._facts.name} on the clip",
+                    expected=f"a bank of {self._facts.bank_tokens} tokens, full after {FILL_FRAMES} frames",
+                    got=self._held_tokens,
+                    do="use weights that keep the object of the sample clip in view",
+                )
+            )
+
+    def step(self) -> FrameTimes:
+        """Run the next frame."""
+        frame = self._clip.frame(self._next)
+        prompts = {OBJECT_ID: Prompt.from_mask(self._clip.mask)} if self._next == 0 else None
+        self._watch.take()  # what a frame that raised left behind
+        started = now()
+        result = self._tracker.step(frame, prompts=prompts)
+        total = now() - started
+        self._next += 1
+        graphs = self._watch.take()
+        parts = {graph: graphs[graph] for graph in GRAPHS if graph in graphs}
+        parts[HOST] = total - sum(parts.values(), ZERO)
+        parts[TOTAL] = total
+        tracked = result.objects[OBJECT_ID]
+        self._held_tokens = sum(tracked.tokens_by_age.values())
+        return FrameTimes(parts, {stage: result.latency_ms[stage] for stage in HOST_STAGES}, tracked.visible)

@@ -1,0 +1,112 @@
+"""A student in training: one step at a time, saved and resumed so that no step is lost, doubled or half taken."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from sam2lite_mobile.errors import GateError, explain
+from sam2lite_mobile.student.checkpoint import safetensors_bytes, save_student, write_atomically
+from sam2lite_mobile.student.student import build_student
+from sam2lite_mobile.training.clip_forward import ClipBatch, ClipForward, ClipOutcome, ForwardSettings
+from sam2lite_mobile.training.imagenet import load_imagenet_stem
+from sam2lite_mobile.training.optimization import build_optimizer, prepare_step, update_average
+from sam2lite_mobile.training.recipe import Recipe
+from sam2lite_mobile.training.state import load_state, save_state
+
+STATE_NAME = "state.safetensors"
+CHECKPOINT_NAME = "student.safetensors"
+BEST_NAME = "best.safetensors"
+SEED_STRIDE = 1_000_003
+"""The draws of a recipe's seed and of the next one do not meet within this many steps."""
+
+
+class Run:
+    """The weights, their moving average, the optimiser's moments, and `step`, the number of finished steps.
+
+    Between two calls of `advance` these four belong together, whatever `advance` raised: it changes nothing before
+    the loss and all gradients are known to be finite. Nothing else has to be kept, because every batch and every draw
+    is a function of the recipe's seed and the step.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        """A run at step 0. `folder` need not exist yet. Raises MissingBackendError without the ImageNet weights."""
+        self.recipe = recipe
+        self.folder = folder
+        self.student = build_student(recipe.student, seed=recipe.seed).train()
+        if recipe.stem == "imagenet":
+            load_imagenet_stem(self.student.image_encoder.patches)  # type: ignore[arg-type]
+        self.average = copy.deepcopy(self.student).eval()
+        self.optimizer = build_optimizer(self.student, recipe)
+        self.step = 0
+        self._forward = ClipForward(self.student, ForwardSettings(), bfloat16=recipe.precision == "bf16")
+
+    def advance(self, batch: ClipBatch) -> ClipOutcome:
+        """Take one optimiser step on a batch and count it.
+
+        Raises GateError where the loss or a gradient is not finite; the batch that did it is saved in the folder.
+        """
+        recipe = self.recipe
+        prepare_step(self.student, self.optimizer, recipe, step=self.step)
+        outcome = self._forward(batch, torch.Generator().manual_seed(recipe.seed * SEED_STRIDE + self.step))
+        if not math.isfinite(outcome.parts["loss"]):
+            self._refuse(batch, what="loss", got=outcome.parts["loss"])
+        self.optimizer.zero_grad(set_to_none=True)
+        outcome.loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [p for p in self.student.parameters() if p.grad is not None]
+        norm = float(torch.nn.utils.clip_grad_norm_(gradients, recipe.clip_norm))
+        if not math.isfinite(norm):
+            self._refuse(batch, what="gradient norm", got=norm)
+        self.optimizer.step()
+        update_average(self.average, self.student, decay=recipe.average_decay, step=self.step)
+        self.step += 1
+        return outcome
+
+    def save(self) -> None:
+        """Write the state, then the averaged student as a checkpoint; each file is the old one or the new one."""
+        save_state(
+            self.folder / STATE_NAME,
+            student=self.student,
+            average=self.average,
+            optimizer=self.optimizer,
+            step=self.step,
+            recipe=self.recipe,
+        )
+        save_student(self.average, self.folder / CHECKPOINT_NAME, facts=self._facts())
+
+    def save_best(self, mean_j: float) -> None:
+        """Write the averaged student as the best one so far, with its score on the held-out sequences."""
+        save_student(self.average, self.folder / BEST_NAME, facts=self._facts() | {"held_out_j": repr(mean_j)})
+
+    def resume(self) -> bool:
+        """Go back to the last saved state; False where none was saved. Raises CheckpointError for one of no use."""
+        path = self.folder / STATE_NAME
+        if not path.exists():
+            return False
+        self.step = load_state(
+            path, student=self.student, average=self.average, optimizer=self.optimizer, recipe=self.recipe
+        )
+        return True
+
+    def _facts(self) -> dict[str, str]:
+        recipe = self.recipe
+        clips = str(self.step * recipe.batch_clips)
+        return {"recipe": recipe.name, "recipe_hash": recipe.digest(), "steps": str(self.step), "clips": clips}
+
+    def _refuse(self, batch: ClipBatch, *, what: str, got: float) -> NoReturn:
+        path = self.folder / f"not_finite_{self.step:06d}.safetensors"
+        tensors = {"frames": batch.frames, "masks": batch.masks, "points": batch.points, "labels": batch.labels}
+        facts = {"step": str(self.step), "corrected_frame": str(batch.corrected_frame)}
+        write_atomically(path, safetensors_bytes(tensors, facts))
+        raise GateError(
+            explain(
+                f"{what} at step {self.step}",
+                expected="a finite value",
+                got=got,
+                do=f"look at the batch in {path.name}, lower the learning rate, start again",
+            )
+        )

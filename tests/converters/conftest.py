@@ -1,0 +1,78 @@
+"""A student small enough to convert in a second, its recorded inputs, and a package built from it once per session."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from converters.options import BuildOptions, Reporter
+from converters.recording import Clip, Tensors, read_clip, record_inputs
+from sam2lite_mobile.engines.torch_engine import TorchEngine, default_checkpoint
+from sam2lite_mobile.evaluation.datasets import sample_clip
+from sam2lite_mobile.student.checkpoint import load_student, save_student
+from sam2lite_mobile.student.config import StudentConfig
+from sam2lite_mobile.student.student import Student
+
+CONFIG = StudentConfig("toy", width=32, blocks=1, heads=2, decoder_layers=1, decoder_heads=4, decoder_hidden=64)
+SIZE = 256
+FRAMES = 24
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A student on disk, its engine, and what its graphs were fed in the middle of the sample clip."""
+
+    checkpoint: Path
+    engine: TorchEngine
+    clip: Clip
+    inputs: dict[str, Tensors]
+
+    def student(self) -> Student:
+        """A fresh copy, to be sabotaged."""
+        return load_student(self.checkpoint)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    checkpoint = tmp_path_factory.mktemp("toy") / "toy.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        student = Student(CONFIG)
+    for parameter in student.parameters():  # training moves LayerScale and the gains away from their quiet start
+        if parameter.dim() == 1 and parameter.abs().max().item() == pytest.approx(1e-4):
+            parameter.data.fill_(0.3)
+    student.mask_decoder.visibility[2].bias.data.fill_(5)  # an object that is never in view would test nothing
+    save_student(student, checkpoint)
+    return _recorded(checkpoint)
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Toy:
+    """The default student in the toy's place: what a trained decoder computes hangs on all of its parts."""
+    return _recorded(default_checkpoint())
+
+
+def _recorded(checkpoint: Path) -> Toy:
+    engine = TorchEngine.from_checkpoint(checkpoint, threads=1)
+    clip = read_clip(sample_clip(), "blackswan", frames=FRAMES)
+    return Toy(checkpoint, engine, clip, record_inputs(engine, clip, (SIZE,)))
+
+
+@pytest.fixture(scope="session")
+def built(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of the toy at one size."""
+    from converters.coreml.build import build
+
+    out = tmp_path_factory.mktemp("dist") / "ios"
+    options = BuildOptions(checkpoint=toy.checkpoint, out=out, sizes=(SIZE,), gate_clips=(), workers=2)
+    return build(options, Reporter())

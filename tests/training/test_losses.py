@@ -1,0 +1,86 @@
+"""Losses against the same formulas in NumPy, and at their edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sam2lite_mobile.training.losses import gate_loss, hard_iou, mask_loss, quality_loss, visibility_loss
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def bce(logits: np.ndarray, target: np.ndarray) -> float:
+    p = sigmoid(logits)
+    return float(-(target * np.log(p) + (1 - target) * np.log(1 - p)).mean())
+
+
+def test_mask_loss_is_bce_plus_one_minus_the_mean_of_each_clips_soft_iou(rng: np.random.Generator) -> None:
+    logits = rng.normal(0, 2, (3, 1, 8, 8))
+    target = rng.integers(0, 5, (3, 1, 8, 8)) / 4
+    target[2] *= 0.1  # a small object counts as much as a large one
+    ious = []
+    for p, t in zip(sigmoid(logits), target, strict=True):
+        ious.append(((p * t).sum() + 1) / ((p + t - p * t).sum() + 1))
+    expected = bce(logits, target) + 1 - np.mean(ious)
+    assert mask_loss(torch.from_numpy(logits), torch.from_numpy(target)).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_empty_prediction_of_an_empty_mask_loses_nothing() -> None:
+    logits = torch.full((2, 1, 16, 16), -40.0)
+    assert mask_loss(logits, torch.zeros(2, 1, 16, 16)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_perfect_mask_loses_nothing_and_the_opposite_one_loses_the_whole_iou() -> None:
+    target = torch.zeros(1, 1, 16, 16)
+    target[..., 4:12, 4:12] = 1
+    logits = (2 * target - 1) * 40
+    assert mask_loss(logits, target).item() == pytest.approx(0, abs=1e-6)
+    # BCE of a logit of 40 on the wrong side is 40; of 256 pixels none overlaps, smoothed by 1.
+    assert mask_loss(-logits, target).item() == pytest.approx(40 + 1 - 1 / 257, abs=1e-4)
+
+
+def test_hard_iou_thresholds_logits_above_0_and_targets_above_half() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0, -1.0], [-1.0, -1.0, -1.0, -1.0], [-1.0, 1.0, -1.0, -1.0]])
+    target = torch.tensor([[1.0, 0.75, 0.5, 0.0], [0.0, 0.5, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    ious = hard_iou(logits.view(3, 1, 2, 2), target.view(3, 1, 2, 2))
+    # mask {1, 2} against {0, 1}; both empty; nothing in common
+    assert ious.tolist() == pytest.approx([1 / 3, 1.0, 0.0])
+
+
+def test_quality_loss_is_the_squared_error_of_the_iou_and_leaves_the_mask_alone() -> None:
+    logits = torch.tensor([1.0, 1.0, -1.0, -1.0]).view(1, 1, 2, 2).requires_grad_()
+    target = torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    quality = torch.tensor([[0.8]], requires_grad=True)
+    loss = quality_loss(quality, logits, target)
+    loss.backward()
+    assert loss.item() == pytest.approx((0.8 - 0.5) ** 2)
+    assert quality.grad is not None
+    assert quality.grad.item() == pytest.approx(0.6)
+    assert logits.grad is None
+
+
+def test_visibility_loss_is_the_bce_of_its_logit(rng: np.random.Generator) -> None:
+    logits, visible = rng.normal(0, 2, (5, 1)), np.array([1.0, 0, 1, 1, 0])
+    loss = visibility_loss(torch.from_numpy(logits), torch.from_numpy(visible))
+    assert loss.item() == pytest.approx(bce(logits[:, 0], visible), abs=1e-12)
+
+
+def test_gate_loss_compares_with_half_the_mass_up_to_1_over_shown_tokens(rng: np.random.Generator) -> None:
+    scores, mass = rng.normal(0, 1, (2, 4)), np.array([[0.0, 1.0, 2.0, 7.0], [0.5, 0.1, 3.0, 0.0]])
+    shown = np.array([[1.0, 1, 1, 0], [0, 1, 1, 1]])
+    error = (sigmoid(scores) - np.minimum(mass / 2, 1)) ** 2
+    tensors = [torch.from_numpy(x).requires_grad_() for x in (scores, mass)]
+    loss = gate_loss(tensors[0], tensors[1], torch.from_numpy(shown))
+    loss.backward()
+    assert loss.item() == pytest.approx((error * shown).sum() / 6, abs=1e-12)
+    assert tensors[0].grad is not None
+    assert torch.equal(tensors[0].grad != 0, torch.from_numpy(shown != 0))
+    assert tensors[1].grad is None  # the attention is not taught to please the gate
+
+
+def test_gate_loss_of_no_shown_token_is_0() -> None:
+    assert gate_loss(torch.ones(1, 3), torch.ones(1, 3), torch.zeros(1, 3)).item() == 0
