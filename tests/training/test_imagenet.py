@@ -50,8 +50,8 @@ def test_folded_convolution_equals_convolution_and_batch_norm(groups: int) -> No
 
 @needs_weights
 def test_every_convolution_of_the_stem_equals_its_source() -> None:
-    weights = read_imagenet_weights()
-    stem = ConvolutionalStem()
+    weights = {name: value.double() for name, value in read_imagenet_weights().items()}
+    stem = ConvolutionalStem().double()
     load_imagenet_stem(stem, weights)
     layers = [(stem.stem, "_conv_stem", "_bn0")]
     for i, block in enumerate(stem.blocks):
@@ -62,10 +62,10 @@ def test_every_convolution_of_the_stem_equals_its_source() -> None:
     assert len(layers) == len([m for m in stem.modules() if isinstance(m, nn.Conv2d)])
     generator = torch.Generator().manual_seed(2)
     for layer, conv, norm in layers:
-        x = torch.randn(1, layer.in_channels, 8, 8, generator=generator)
+        x = torch.randn(1, layer.in_channels, 8, 8, generator=generator, dtype=torch.float64)
         expected = conv_and_norm(x, weights, conv, norm, like=layer)
         with torch.no_grad():
-            torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5, msg=conv)
+            torch.testing.assert_close(layer(x), expected, atol=1e-9, rtol=1e-9, msg=conv)
 
 
 @needs_weights

@@ -67,12 +67,12 @@ def test_broken_recipes_are_refused_by_what_is_wrong(tmp_path: Path, text: str, 
 
 
 def test_several_problems_are_named_together() -> None:
-    with pytest.raises(ValueError, match="student 'huge'.*batch_clips"):
+    with pytest.raises(ValueError, match=r"student 'huge'.*batch_clips"):
         Recipe("mine", "huge", (Phase(1, 2),), batch_clips=0)
 
 
 def test_unknown_names_too_long_files_and_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected .*nano_cpu.* or a TOML file, got nano_gpu"):
+    with pytest.raises(DataError, match=r"expected .*nano_cpu.* or a TOML file, got nano_gpu"):
         load_recipe("nano_gpu")
     path = tmp_path / "recipe.toml"
     padding = LARGEST_RECIPE_BYTES - len((GOOD + PHASE).encode()) - 2

@@ -29,7 +29,7 @@ def test_line_holds_the_means_since_the_last_one(tmp_path: Path) -> None:
 
 
 def test_lines_after_the_resumed_step_and_half_lines_are_dropped_and_seconds_go_on(tmp_path: Path) -> None:
-    old = [{"step": 20, "loss": 1.0, "seconds": 50.0}, {"step": 30, "held_out_j": 0.5}, {"step": 40, "seconds": 99.0}]
+    old = [{"step": 20, "loss": 1.0, "seconds": 50.0}, {"step": 30, "held_out_j": 0.5}, {"step": 31, "seconds": 99.0}]
     text = "".join(json.dumps(line) + "\n" for line in old)
     (tmp_path / LOG_NAME).write_text(text + '{"step": 25, "lo')
     with RunLog(tmp_path, finished_steps=30) as log:
