@@ -19,6 +19,8 @@ from sam2lite_mobile.training.recipe import Phase, Recipe
 
 PREFETCHED_BATCHES = 4
 """Batches that each worker process makes ahead."""
+START_METHOD = "spawn"
+"""How worker processes start: not as a fork of a process that has threads (torch, TensorBoard), which can hang."""
 
 
 class StepDataset(Dataset[ClipBatch | Sam2LiteError]):
@@ -93,6 +95,7 @@ def iterate_steps(
             sampler=range(step, end),
             num_workers=workers,
             prefetch_factor=PREFETCHED_BATCHES if workers else None,
+            multiprocessing_context=START_METHOD if workers else None,
             worker_init_fn=ignore_interrupts,
         )
         for batch in loader:
