@@ -50,17 +50,17 @@ def convert_and_gate(task: GraphTask) -> GraphOutcome:
     """Convert a graph in fp32 and in the recipe's precision, execute both as saved, and compare with PyTorch."""
     torch.set_num_threads(1)
     started = time.monotonic()
-    engine = TorchEngine(load_student(task.checkpoint), bank_tokens=task.bank_tokens)
-    captured = capture(engine.student, task.spec, bank_tokens=task.bank_tokens)
+    student = load_student(task.checkpoint)
+    captured = capture(student, task.spec, bank_tokens=task.bank_tokens)
     with np.load(task.inputs, allow_pickle=False) as archive:
         inputs = {name: archive[name] for name in archive.files}
+    engine = TorchEngine(student, bank_tokens=task.bank_tokens, tuned=False)  # what was exported, to the last kernel
     reference = engine.run(task.spec.id, inputs)
-    size_name = engine.student.config.name
     shipped = graph_precision(task.recipe, task.spec.graph)
     gates: list[GateResult] = []
     for precision in dict.fromkeys(("fp32", shipped)):
         package = task.folder / f"{task.spec.id}.{precision}.mlpackage"
-        convert(captured, package, precision=precision, student_size=size_name)
+        convert(captured, package, precision=precision, student_size=student.config.name)
         gates += gate_package(package, task.spec, inputs, reference, precision=precision, recipe=task.recipe)
     final = task.folder / f"{task.spec.id}.mlpackage"
     shutil.rmtree(final, ignore_errors=True)

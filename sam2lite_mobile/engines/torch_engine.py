@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from sam2lite_mobile import contract
+from sam2lite_mobile.engines.torch_tuning import tuned_graph
 from sam2lite_mobile.errors import ContractError, MissingBackendError, explain
 from sam2lite_mobile.runtime.engine import EngineDescription
 from sam2lite_mobile.student.checkpoint import load_student
@@ -36,15 +37,24 @@ def default_checkpoint(student: str = DEFAULT_STUDENT) -> Path:
 class TorchEngine:
     """Runs the graphs of a student eagerly.
 
-    `threads` is set for the whole process (torch has one pool); None leaves torch's setting as it is.
+    `threads` is set for the whole process (torch has one pool); None leaves torch's setting as it is. `tuned` runs
+    copies that are faster on a CPU and equal up to rounding; without it the student's own modules run, as they are
+    exported. What changes the student later is seen by the plain engine only.
     """
 
     def __init__(
-        self, student: Student, *, bank_tokens: int = contract.BANK_TOKENS, threads: int | None = None, detail: str = ""
+        self,
+        student: Student,
+        *,
+        bank_tokens: int = contract.BANK_TOKENS,
+        threads: int | None = None,
+        detail: str = "",
+        tuned: bool = True,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self.student = student.eval()
+        student.eval()
+        self._graphs = {name: tuned_graph(student, name) if tuned else student.graph(name) for name in contract.GRAPHS}
         self._bank_tokens = bank_tokens
         self._detail = detail or student.config.name
         self._specs = {spec.id: spec for spec in contract.all_graph_specs(contract.SIZES, bank_tokens=bank_tokens)}
@@ -99,7 +109,7 @@ class TorchEngine:
             writable = array if array.flags.writeable else array.copy()  # torch warns of read-only memory
             arguments[tensor.name] = torch.from_numpy(np.ascontiguousarray(writable))
         with torch.inference_mode():
-            outputs = self.student.graph(spec.graph)(**arguments)
+            outputs = self._graphs[spec.graph](**arguments)
         results = outputs if isinstance(outputs, tuple) else (outputs,)
         return {t.name: np.ascontiguousarray(x.numpy()) for t, x in zip(spec.outputs, results, strict=True)}
 

@@ -48,11 +48,22 @@ STAGES = (  # EfficientNet-Lite0, stages 1 to 5: eleven blocks, stride 16
 BLOCK_AFTER_STRIDE_4, BLOCK_AFTER_STRIDE_8 = 2, 4
 
 
-def pad_same(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Pad as TensorFlow's "same" does for even sizes: at stride 2 the odd pixel goes to the bottom and right."""
-    total = kernel - stride
-    before = total // 2
-    return F.pad(x, (before, total - before, before, total - before))
+def conv_same(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A convolution padded as TensorFlow's "same": at stride 2 the odd pixel of padding is at the bottom and right.
+
+    At stride 2 the convolution pads both sides alike, by a whole stride more than is needed, and the first row and
+    column are cut off: the same bits, without a padded copy of the larger input.
+    """
+    y: Tensor = conv(x)
+    if conv.stride[0] == 1:
+        return y
+    rows, columns = x.shape[2] // 2, x.shape[3] // 2
+    return y[:, :, 1 : rows + 1, 1 : columns + 1]
+
+
+def padding_same(kernel: int, stride: int) -> int:
+    """Padding of the convolution that `conv_same` is given; odd kernels, stride 1 or 2."""
+    return kernel // 2 if stride == 1 else (kernel - 2) // 2 + 2
 
 
 class InvertedResidual(nn.Module):
@@ -61,18 +72,15 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
         super().__init__()
         hidden = inputs * stage.expansion
-        self.kernel, self.stride = stage.kernel, stride
         self.expand = nn.Conv2d(inputs, hidden, 1) if stage.expansion > 1 else None
-        padding = stage.kernel // 2 if stride == 1 else 0
+        padding = padding_same(stage.kernel, stride)
         self.depthwise = nn.Conv2d(hidden, hidden, stage.kernel, stride, padding, groups=hidden)
         self.project = nn.Conv2d(hidden, stage.channels, 1)
         self.residual = stride == 1 and inputs == stage.channels
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        if self.stride == 2:
-            y = pad_same(y, self.kernel, self.stride)
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(conv_same(self.depthwise, y), inplace=True))
         result: Tensor = x + y if self.residual else y
         return result
 
@@ -82,7 +90,7 @@ class ConvolutionalStem(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, STEM_CHANNELS, 3, 2)
+        self.stem = nn.Conv2d(3, STEM_CHANNELS, 3, 2, padding_same(3, 2))
         blocks, inputs = [], STEM_CHANNELS
         for stage in STAGES:
             for i in range(stage.repeats):
@@ -93,7 +101,7 @@ class ConvolutionalStem(nn.Module):
         self.channels = inputs + self.channels_8
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = F.relu6(self.stem(pad_same(image, 3, 2)))
+        x = F.relu6(conv_same(self.stem, image), inplace=True)
         map_4 = map_8 = x
         for i, block in enumerate(self.blocks):
             x = block(x)
