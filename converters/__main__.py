@@ -34,6 +34,9 @@ def coreml(
     ),
     bank_tokens: Annotated[int, typer.Option(help="Memory bank budget, 128 to 512.")] = contract.BANK_TOKENS,
     gate_frames: Annotated[int, typer.Option(help="Frames of a chained clip, at least 24.")] = 24,
+    accuracy_frames: Annotated[
+        int | None, typer.Option(help="Frames of each sequence that J&F is measured on, at least 24; all if left out.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that convert at the same time.")] = 2,
     force: Annotated[bool, typer.Option(help="Build even if the package is up to date.")] = False,
 ) -> None:
@@ -48,6 +51,7 @@ def coreml(
         sizes=_parse_sizes(sizes),
         bank_tokens=bank_tokens,
         gate_frames=gate_frames,
+        accuracy_frames=accuracy_frames,
         workers=workers,
         force=force,
     )

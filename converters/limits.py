@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sam2lite_mobile.package.manifest import JF_LOST, SNR_DB, WORST_MASK_IOU
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -23,41 +25,42 @@ class Limit:
         return measured >= self.value if self.bound == "at_least" else measured <= self.value
 
 
-SNR = "snr_db"
-"""10 log10(sum ref^2 / sum (ref - out)^2) of an output against PyTorch in float32."""
-WORST_IOU = "worst_mask_iou"
-"""IoU of the masks of both engines on the worst frame of a clip, each fed with its own memory."""
-
 GRAPH_LIMITS: dict[str, dict[str, float]] = {
-    # precision -> graph -> dB; the measured minimum over outputs and sizes stands behind each.
+    # precision -> graph -> dB. Behind each, the minimum over outputs and the six sizes that the default student reaches
+    # in ML Program reference semantics; an exact output counts as what float32 can promise.
     "fp32": {
-        "image_encoder": 100.0,
-        "prompt_encoder": 100.0,
-        "mask_decoder": 100.0,
-        "memory_encoder": 100.0,
-        "token_gate": 100.0,
+        "image_encoder": 128.0,  # exact
+        "prompt_encoder": 128.0,  # exact
+        "mask_decoder": 128.0,  # 134.5
+        "memory_encoder": 128.0,  # 143.7
+        "token_gate": 128.0,  # exact
     },
     "fp16": {
-        "image_encoder": 45.0,
-        "prompt_encoder": 100.0,
-        "mask_decoder": 45.0,
-        "memory_encoder": 45.0,
-        "token_gate": 45.0,
+        "image_encoder": 45.0,  # 45.5: the project's own demand; the stem's edge filters amplify rounding
+        "prompt_encoder": 128.0,  # ships in fp32
+        "mask_decoder": 56.0,  # 62.7
+        "memory_encoder": 45.0,  # 50.1: the project's own demand
+        "token_gate": 60.0,  # 66.8
     },
 }
 
 CLIP_LIMITS: dict[str, float] = {"fp32": 0.999, "fp16": 0.99}
 """Worst mask IoU of a chained clip by precision."""
 
-LARGEST_JF_LOSS = 0.1
-"""J&F points that the shipped precision may lose on the dev split, prompt mask, full size."""
+ACCURACY_LIMITS: dict[str, float] = {"fp32": 0.1, "fp16": 0.1}
+"""J&F points that a precision may lose on annotated sequences, mask prompt, at the largest size."""
 
 
 def graph_limit(precision: str, graph: str) -> Limit:
     """The limit on every output of a graph."""
-    return Limit(SNR, "at_least", GRAPH_LIMITS[precision][graph])
+    return Limit(SNR_DB, "at_least", GRAPH_LIMITS[precision][graph])
 
 
 def clip_limit(precision: str) -> Limit:
     """The limit on a chained clip."""
-    return Limit(WORST_IOU, "at_least", CLIP_LIMITS[precision])
+    return Limit(WORST_MASK_IOU, "at_least", CLIP_LIMITS[precision])
+
+
+def accuracy_limit(precision: str) -> Limit:
+    """The limit on J&F that is lost."""
+    return Limit(JF_LOST, "at_most", ACCURACY_LIMITS[precision])

@@ -18,7 +18,8 @@ class BuildOptions:
     """A build: the checkpoint, how precise, for which sizes, and where it goes.
 
     gate_frames: frames of a chained clip. gate_clips: names of further dev sequences that are gated at full size where
-    the data is at hand. workers: processes that convert at the same time, one thread each.
+    the data is at hand. accuracy_frames: frames of each sequence that J&F is measured on, all if None. workers:
+    processes that convert or track at the same time, one thread each.
     """
 
     checkpoint: Path
@@ -28,6 +29,7 @@ class BuildOptions:
     bank_tokens: int = contract.BANK_TOKENS
     gate_frames: int = 24
     gate_clips: tuple[str, ...] = ("car-shadow", "camel", "libby")
+    accuracy_frames: int | None = None
     workers: int = 2
     force: bool = False
 
@@ -41,15 +43,16 @@ class BuildOptions:
             raise ContractError(
                 explain("sizes", expected=f"ascending, out of {contract.SIZES}", got=self.sizes, do="correct --sizes")
             )
-        if self.gate_frames < contract.WINDOW_MAX * 3:
-            raise ContractError(
-                explain(
-                    "gate frames",
-                    expected=f"at least {contract.WINDOW_MAX * 3}, three times what fills the memory window",
-                    got=self.gate_frames,
-                    do="use more frames",
+        for name, frames in (("gate frames", self.gate_frames), ("accuracy frames", self.accuracy_frames)):
+            if frames is not None and frames < contract.WINDOW_MAX * 3:
+                raise ContractError(
+                    explain(
+                        name,
+                        expected=f"at least {contract.WINDOW_MAX * 3}, three times what fills the memory window",
+                        got=frames,
+                        do="use more frames",
+                    )
                 )
-            )
 
 
 def _silent(message: str) -> None:

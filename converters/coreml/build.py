@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from converters.accuracy import AccuracySet, SequencePair, accuracy_digest, accuracy_set, measure_accuracy
 from converters.coreml.policy import policy_sha256
 from converters.coreml.worker import GraphOutcome, GraphTask, convert_and_gate
 from converters.gates import clip_gate, require_passed
-from converters.limits import CLIP_LIMITS, GRAPH_LIMITS
+from converters.limits import ACCURACY_LIMITS, CLIP_LIMITS, GRAPH_LIMITS
 from converters.options import BuildOptions, Reporter
 from converters.recording import RECORDED_FRAMES, Clip, read_clip, record_inputs
 from sam2lite_mobile import __version__, contract
@@ -47,8 +48,8 @@ def build(options: BuildOptions, reporter: Reporter) -> Path:
     """
     config, facts = read_header(options.checkpoint)
     root = repository_root()
-    clips = _gate_clips(options)
-    key = build_key(_build_inputs(options, root, clips))
+    clips, measured = _gate_clips(options), accuracy_set()
+    key = build_key(_build_inputs(options, root, clips, measured))
     if not options.force and is_current(options.out, key):
         reporter.note(f"{options.out} is up to date: same checkpoint, options, tools, code and clips; it verifies")
         return options.out
@@ -59,6 +60,7 @@ def build(options: BuildOptions, reporter: Reporter) -> Path:
         outcomes = _convert_all(options, clips[0], folder, reporter)
         gates = [gate for outcome in outcomes for gate in outcome.gates]
         gates += list(_gate_clips_chained(options, folder, clips, reporter))
+        gates.append(_gate_accuracy(options, folder, measured, reporter))
         require_passed(gates)
         manifest = draft_manifest(
             package_name="sam2lite-models",
@@ -157,6 +159,20 @@ def _gate_clips_chained(
             yield result
 
 
+def _gate_accuracy(options: BuildOptions, folder: Path, measured: AccuracySet, reporter: Reporter) -> GateResult:
+    """J&F that the package loses on all annotated sequences at hand."""
+    reporter.stage(f"measuring J&F on {measured.name}, {len(measured.sequences)} sequences, with both engines")
+
+    def note(pair: SequencePair) -> None:
+        before, after = 100 * pair.reference.jf_mean, 100 * pair.candidate.jf_mean
+        reporter.note(f"{pair.reference.name} at {options.sizes[-1]} px: J&F {before:.1f} in torch, {after:.1f} here")
+
+    result = measure_accuracy(options, folder, measured, on_sequence=note)
+    reporter.note(f"{measured.name}: J&F lost {result.measured:.3f} points, limit {result.limit}")
+    require_passed([result])
+    return result
+
+
 def _gate_clips(options: BuildOptions) -> tuple[Clip, ...]:
     """The sample clip, then the dev sequences that are asked for where the data is at hand."""
     frames = max(options.gate_frames, RECORDED_FRAMES + 1)
@@ -169,7 +185,7 @@ def _gate_clips(options: BuildOptions) -> tuple[Clip, ...]:
     return tuple(clips)
 
 
-def _build_inputs(options: BuildOptions, root: Path, clips: tuple[Clip, ...]) -> dict[str, str]:
+def _build_inputs(options: BuildOptions, root: Path, clips: tuple[Clip, ...], measured: AccuracySet) -> dict[str, str]:
     """Everything that decides the bytes of a build or the results of its gates."""
     inputs = {f"tool {name}": version for name, version in _tool_versions().items()}
     for folder in SOURCE_FOLDERS:
@@ -186,7 +202,8 @@ def _build_inputs(options: BuildOptions, root: Path, clips: tuple[Clip, ...]) ->
         for frame in clip.frames:
             digest.update(frame.tobytes())
         inputs[f"clip {clip.name}"] = digest.hexdigest()
-    inputs["limits"] = repr((GRAPH_LIMITS, CLIP_LIMITS))
+    inputs["accuracy set"] = accuracy_digest(measured)
+    inputs["limits"] = repr((GRAPH_LIMITS, CLIP_LIMITS, ACCURACY_LIMITS))
     inputs["checkpoint"] = checkpoint_hash(options.checkpoint)
     inputs["model card"] = hashlib.sha256(_model_card(options.checkpoint).read_bytes()).hexdigest()
     inputs["options"] = repr(replace(options, out=Path(), checkpoint=Path(), workers=1, force=False))

@@ -51,17 +51,21 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _times(result: BenchResult) -> Table:
-    """Medians by part: a row a subject, `-` where a subject has no such part."""
+    """Medians by part: a column a subject, `-` where a subject has no such part."""
     names = dict.fromkeys(name for subject in result.subjects for name in subject.parts if name != TOTAL)
-    table = _table("median ms a frame (processor time)", "subject", *names, TOTAL, "p95")
-    for subject in result.subjects:
-        cells = [_median(subject.parts.get(name)) for name in (*names, TOTAL)]
-        table.add_row(subject.name, *cells, f"{subject.parts[TOTAL].wall_ms.p95:.1f}")
+    table = _table("median ms a frame", "part", *(subject.name for subject in result.subjects))
+    for name in names:
+        table.add_row(name, *(_median(subject.parts.get(name)) for subject in result.subjects))
+    table.add_section()
+    totals = [subject.parts[TOTAL] for subject in result.subjects]
+    table.add_row(TOTAL, *(_median(times) for times in totals), style="bold")
+    table.add_row("p95", *(f"{times.wall_ms.p95:.1f}" for times in totals))
+    table.add_row("processor time", *(f"{times.cpu_ms.p50:.1f}" for times in totals))
     return table
 
 
 def _median(times: PartTimes | None) -> str:
-    return "-" if times is None else f"{times.wall_ms.p50:.1f} ({times.cpu_ms.p50:.1f})"
+    return "-" if times is None else f"{times.wall_ms.p50:.1f}"
 
 
 def _host(result: BenchResult) -> Table:

@@ -22,6 +22,8 @@ def tuned_graph(student: Student, name: str) -> nn.Module:
     for module in graph.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        elif isinstance(module, nn.ReLU6):
+            module.inplace = True
     if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         replace_linear(graph)
     return graph

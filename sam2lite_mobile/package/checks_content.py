@@ -12,7 +12,16 @@ from sam2lite_mobile.contract import GraphSpec, TensorSpec
 from sam2lite_mobile.errors import PackageError
 from sam2lite_mobile.package.declare import contract_constants
 from sam2lite_mobile.package.interface import read_interface, type_in_words
-from sam2lite_mobile.package.manifest import MANIFEST_NAME, GateResult, GraphFile, Manifest, Tensor, gate_name
+from sam2lite_mobile.package.manifest import (
+    JF_LOST,
+    MANIFEST_NAME,
+    WORST_MASK_IOU,
+    GateResult,
+    GraphFile,
+    Manifest,
+    Tensor,
+    gate_name,
+)
 from sam2lite_mobile.package.report import Check, compare, failed, passed
 
 _OTHER_VERSION = "build the package with this version of sam2lite-mobile, or verify it with its own"
@@ -73,7 +82,7 @@ def expected_specs(manifest: Manifest) -> tuple[GraphSpec, ...]:
 
 
 def check_gates(manifest: Manifest) -> Iterator[Check]:
-    """Every gate holds its limit, and none is missing: each output of each graph, and a chained clip at each size.
+    """Every gate holds its limit, and none is missing: each output of each graph, a chained clip at each size, J&F.
 
     Only gates at the shipped precision count as present; the ones of the fp32 artifact come on top.
     """
@@ -94,12 +103,13 @@ def check_gates(manifest: Manifest) -> Iterator[Check]:
     recipe = manifest.precision.recipe
     shipped = [gate for gate in manifest.gates if gate.precision == recipe]
     outputs = {(gate.graph, gate.tensor) for gate in shipped if gate.kind == "graph"}
-    clips = {gate.size for gate in shipped if gate.kind == "clip"}
+    clips = {gate.size for gate in shipped if gate.kind == "clip" and gate.measure == WORST_MASK_IOU}
     for graph_id, tensors in graphs.items():
         for tensor in sorted(tensors):
             yield _present(f"gate of {graph_id} {tensor} ({recipe})", (graph_id, tensor) in outputs)
     for size in manifest.sizes:
         yield _present(f"gate of a chained clip at {size} px ({recipe})", size in clips)
+    yield _present(f"gate of J&F ({recipe})", any(gate.measure == JF_LOST for gate in shipped))
 
 
 def _check_declared(graph: GraphFile, spec: GraphSpec) -> Iterator[Check]:

@@ -116,8 +116,8 @@ class GateResult(Entry, frozen=True):
     """One measured value beside its limit.
 
     `kind` `graph`: `graph` is a graph id, `tensor` one of its outputs, `clip` is null. `kind` `clip`: a chained clip
-    at input size `size`; `graph` and `tensor` are null. `measured` is finite: an exact match, whose signal-to-noise
-    ratio has no finite value, is written as EXACT_MATCH_DB.
+    or several, at input size `size`; `graph` and `tensor` are null. `measured` is finite: an exact match, whose
+    signal-to-noise ratio has no finite value, is written as EXACT_MATCH_DB.
     """
 
     kind: Literal["graph", "clip"]
@@ -193,6 +193,12 @@ class Manifest(Entry, frozen=True):
     copies: tuple[RelativePath, ...]
 
 
+SNR_DB = "snr_db"
+"""Measure of a graph's output: 10 log10(sum ref^2 / sum (ref - out)^2) against PyTorch in float32."""
+WORST_MASK_IOU = "worst_mask_iou"
+"""Measure of a chained clip: IoU of the masks of both engines on the worst frame, each fed with its own memory."""
+JF_LOST = "jf_lost_points"
+"""Measure of a chained clip: J&F of PyTorch less J&F of the package, in points of 100, over annotated sequences."""
 EXACT_MATCH_DB = 200.0
 """Stands for the infinite signal-to-noise ratio of an exact match: JSON has no infinity; float32 ends near 150 dB."""
 

@@ -76,11 +76,12 @@ class InvertedResidual(nn.Module):
         padding = padding_same(stage.kernel, stride)
         self.depthwise = nn.Conv2d(hidden, hidden, stage.kernel, stride, padding, groups=hidden)
         self.project = nn.Conv2d(hidden, stage.channels, 1)
+        self.activation = nn.ReLU6()
         self.residual = stride == 1 and inputs == stage.channels
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
-        y = self.project(F.relu6(conv_same(self.depthwise, y), inplace=True))
+        y = x if self.expand is None else self.activation(self.expand(x))
+        y = self.project(self.activation(conv_same(self.depthwise, y)))
         result: Tensor = x + y if self.residual else y
         return result
 
@@ -91,6 +92,7 @@ class ConvolutionalStem(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, STEM_CHANNELS, 3, 2, padding_same(3, 2))
+        self.activation = nn.ReLU6()
         blocks, inputs = [], STEM_CHANNELS
         for stage in STAGES:
             for i in range(stage.repeats):
@@ -101,7 +103,7 @@ class ConvolutionalStem(nn.Module):
         self.channels = inputs + self.channels_8
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = F.relu6(conv_same(self.stem, image), inplace=True)
+        x = self.activation(conv_same(self.stem, image))
         map_4 = map_8 = x
         for i, block in enumerate(self.blocks):
             x = block(x)

@@ -10,7 +10,7 @@ import torch
 from converters.options import BuildOptions, Reporter
 from converters.recording import Clip, Tensors, read_clip, record_inputs
 from sam2lite_mobile.engines.torch_engine import TorchEngine, default_checkpoint
-from sam2lite_mobile.evaluation.datasets import sample_clip
+from sam2lite_mobile.evaluation.datasets import DATA_VARIABLE, sample_clip
 from sam2lite_mobile.student.checkpoint import load_student, save_student
 from sam2lite_mobile.student.config import StudentConfig
 from sam2lite_mobile.student.student import Student
@@ -42,6 +42,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def sample_clip_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Gates measure on the sample clip here, whatever data the machine has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(DATA_VARIABLE, str(tmp_path_factory.mktemp("data") / "none"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     checkpoint = tmp_path_factory.mktemp("toy") / "toy.safetensors"
@@ -63,7 +71,7 @@ def shipped() -> Toy:
 
 
 def _recorded(checkpoint: Path) -> Toy:
-    engine = TorchEngine.from_checkpoint(checkpoint, threads=1)
+    engine = TorchEngine(load_student(checkpoint), threads=1, tuned=False)  # the very kernels that are exported
     clip = read_clip(sample_clip(), "blackswan", frames=FRAMES)
     return Toy(checkpoint, engine, clip, record_inputs(engine, clip, (SIZE,)))
 
@@ -74,5 +82,7 @@ def built(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from converters.coreml.build import build
 
     out = tmp_path_factory.mktemp("dist") / "ios"
-    options = BuildOptions(checkpoint=toy.checkpoint, out=out, sizes=(SIZE,), gate_clips=(), workers=2)
+    options = BuildOptions(
+        checkpoint=toy.checkpoint, out=out, sizes=(SIZE,), gate_clips=(), accuracy_frames=FRAMES, workers=2
+    )
     return build(options, Reporter())

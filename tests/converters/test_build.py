@@ -17,12 +17,14 @@ from sam2lite_mobile.engines.coreml import CoreMLEngine
 from sam2lite_mobile.errors import ContractError
 from sam2lite_mobile.package.tree import list_files
 from sam2lite_mobile.package.verify import verify_package
-from tests.converters.conftest import SIZE, Toy
+from tests.converters.conftest import FRAMES, SIZE, Toy
 from tests.repository import ROOT
 
 
 def options_of(toy: Toy, out: Path) -> BuildOptions:
-    return BuildOptions(checkpoint=toy.checkpoint, out=out, sizes=(SIZE,), gate_clips=(), workers=2)
+    return BuildOptions(
+        checkpoint=toy.checkpoint, out=out, sizes=(SIZE,), gate_clips=(), accuracy_frames=FRAMES, workers=2
+    )
 
 
 def test_built_package_verifies_and_runs(built: Path, toy: Toy) -> None:
@@ -40,7 +42,8 @@ def test_manifest_holds_both_steps_of_the_gates(built: Path) -> None:
     graphs = {(gate["graph"], gate["precision"]) for gate in gates if gate["kind"] == "graph"}
     for spec in contract.all_graph_specs((SIZE,)):
         assert {(spec.id, "fp32"), (spec.id, "fp16")} <= graphs
-    assert [gate["size"] for gate in gates if gate["kind"] == "clip"] == [SIZE]
+    clips = [(gate["measure"], gate["size"]) for gate in gates if gate["kind"] == "clip"]
+    assert clips == [("worst_mask_iou", SIZE), ("jf_lost_points", SIZE)]
     assert all(gate["passed"] for gate in gates)
 
 
@@ -58,6 +61,7 @@ def test_second_build_of_one_checkpoint_is_byte_identical(built: Path, toy: Toy,
     """In another process, with another hash seed and another number of workers."""
     out = tmp_path / "again"
     command = [sys.executable, "-m", "converters", "coreml", "--checkpoint", str(toy.checkpoint), "--sizes", str(SIZE)]
+    command += ["--accuracy-frames", str(FRAMES)]
     environment = os.environ | {"PYTHONHASHSEED": "7", "SAM2LITE_DATA": str(tmp_path / "none"), "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--out", str(out), "--workers", "1"], check=True, cwd=ROOT, env=environment)
     first, second = list_files(built), list_files(out)
@@ -74,6 +78,7 @@ def test_second_build_of_one_checkpoint_is_byte_identical(built: Path, toy: Toy,
 def test_killed_build_leaves_the_old_package(built: Path, toy: Toy, seconds: float) -> None:
     before = list_files(built)
     command = [sys.executable, "-m", "converters", "coreml", "--checkpoint", str(toy.checkpoint), "--sizes", str(SIZE)]
+    command += ["--accuracy-frames", str(FRAMES)]
     child = subprocess.Popen(
         [*command, "--out", str(built), "--force"], cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL
     )
@@ -112,6 +117,7 @@ def test_missed_gate_leaves_the_old_package(built: Path, toy: Toy, monkeypatch: 
         (["--sizes", "a"], "integers"),
         (["--recipe", "w3"], "fp32 or fp16"),
         (["--gate-frames", "8"], "at least 24"),
+        (["--accuracy-frames", "23"], "at least 24"),
         (["--checkpoint", "absent.safetensors"], "check the path"),
     ],
 )

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from sam2lite_mobile import contract
 from sam2lite_mobile.package.declare import build_key, draft_manifest
-from sam2lite_mobile.package.manifest import Calibration, Defaults, GateResult, Licence, Manifest, Precision, finite_db
+from sam2lite_mobile.package.manifest import (
+    JF_LOST,
+    SNR_DB,
+    WORST_MASK_IOU,
+    Calibration,
+    Defaults,
+    GateResult,
+    Licence,
+    Manifest,
+    Precision,
+    finite_db,
+)
 
 SIZES = (256,)
 
@@ -18,7 +31,7 @@ def gates(measured_db: float = 60.0) -> tuple[GateResult, ...]:
             tensor=tensor.name,
             clip=None,
             size=spec.size,
-            measure="snr_db",
+            measure=SNR_DB,
             measured=finite_db(measured_db),
             bound="at_least",
             limit=45.0,
@@ -37,7 +50,7 @@ def gates(measured_db: float = 60.0) -> tuple[GateResult, ...]:
                 tensor=None,
                 clip="sample clip, 24 frames",
                 size=size,
-                measure="worst_frame_iou",
+                measure=WORST_MASK_IOU,
                 measured=0.997,
                 bound="at_least",
                 limit=0.95,
@@ -46,7 +59,8 @@ def gates(measured_db: float = 60.0) -> tuple[GateResult, ...]:
                 engine="ML Program reference semantics",
             )
         )
-    return tuple(results)
+    lost = structs.replace(results[-1], measure=JF_LOST, measured=0.02, bound="at_most", limit=0.1)
+    return (*results, lost)
 
 
 def draft(*, package_version: str = "1.2.0", results: tuple[GateResult, ...] | None = None) -> Manifest:

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from sam2lite_mobile.errors import DataError
 from sam2lite_mobile.package.codec import encode_manifest, read_manifest
-from sam2lite_mobile.package.manifest import MANIFEST_NAME, GateResult, Manifest
+from sam2lite_mobile.package.manifest import MANIFEST_NAME, WORST_MASK_IOU, GateResult, Manifest
 from sam2lite_mobile.package.report import printable
 from sam2lite_mobile.package.tree import list_files
 from sam2lite_mobile.package.verify import PackageLimits, is_current, verify_package
@@ -272,7 +272,8 @@ def test_missing_gate_of_any_output_or_size_is_refused_and_named(package: Path) 
     for index, gate in enumerate(original.gates):
         rewrite(package, lambda m, i=index: structs.replace(m, gates=original.gates[:i] + original.gates[i + 1 :]))
         text = failing(package)
-        wanted = f"gate of {gate.graph} {gate.tensor} (fp16)" if gate.kind == "graph" else "a chained clip at 256 px"
+        clip = "a chained clip at 256 px" if gate.measure == WORST_MASK_IOU else "gate of J&F (fp16)"
+        wanted = f"gate of {gate.graph} {gate.tensor} (fp16)" if gate.kind == "graph" else clip
         assert f"{wanted}" in text
         assert "a result: none" in text
 
