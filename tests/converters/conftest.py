@@ -1,4 +1,4 @@
-"""A student small enough to convert in a second, its recorded inputs, and a package built from it once per session."""
+"""A student small enough to convert in a second, its recorded inputs, and a package built from it once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,12 +42,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def sample_clip_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def sample_clip_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gates measure on the sample clip here, whatever data the machine has."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(DATA_VARIABLE, str(tmp_path_factory.mktemp("data") / "none"))
-        yield
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "none"))
 
 
 @pytest.fixture(scope="session")
@@ -85,4 +83,6 @@ def built(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = BuildOptions(
         checkpoint=toy.checkpoint, out=out, sizes=(SIZE,), gate_clips=(), accuracy_frames=FRAMES, workers=2
     )
-    return build(options, Reporter())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(DATA_VARIABLE, str(out / "none"))
+        return build(options, Reporter())
