@@ -43,6 +43,7 @@ class ForwardSettings:
     prompt_share: the first frame is also decoded from a prompt, with an empty bank. prompted_memory_share: of those,
     the predicted mask is remembered in place of the true one. correction_share: a later frame gets a prompt too.
     prune_share: half of the recent tokens are hidden, as the bank's budget does. recent_drop_share: all are.
+    Weights of the parts of the loss follow; the mask's is 1. The methodology's for the edge is 0.5 (section 1.3).
     """
 
     prompt_share: float = 0.5
@@ -53,10 +54,11 @@ class ForwardSettings:
     quality_weight: float = 0.05
     visibility_weight: float = 0.05
     gate_weight: float = 0.02
+    edge_weight: float = 0.5
     largest_frame_span: int = 8
 
 
-PARTS = ("mask", "quality", "visibility", "gate", "prompt")
+PARTS = ("mask", "edge", "quality", "visibility", "gate", "prompt")
 """Parts of the loss: `mask` of the tracked frames, `prompt` of a prompted first frame, the others of both."""
 
 
@@ -235,15 +237,19 @@ class ClipForward:
         return Decoded(*self.student.mask_decoder.trace(*maps, *bank.decoder_inputs(), *prompts))
 
     def _supervise(self, decoded: Decoded, clips: EncodedClips, t: int, parts: LossParts, *, name: str) -> Tensor:
-        """Mask, quality and visibility losses of frame t; the mask's is kept as `name`."""
+        """Mask, edge, quality and visibility losses of frame t; the mask's is kept as `name`."""
         fine, target = at_half_size(decoded.logits.float()), clips.truth[:, t]
         mask = losses.mask_loss(fine, target)
         quality = losses.quality_loss(decoded.quality.float(), fine, target)
         visibility = losses.visibility_loss(decoded.visibility.float(), clips.visible[:, t])
+        edge = losses.edge_loss(fine, target)
         parts.add(name, mask)
+        parts.add("edge", edge)
         parts.add("quality", quality)
         parts.add("visibility", visibility)
-        return mask + self.settings.quality_weight * quality + self.settings.visibility_weight * visibility
+        settings = self.settings
+        loss = mask + settings.edge_weight * edge + settings.quality_weight * quality
+        return loss + settings.visibility_weight * visibility
 
     def _gate(
         self, bank: Bank, hidden: Tensor, trace: DecoderTrace, generator: torch.Generator, parts: LossParts

@@ -1,4 +1,4 @@
-"""Losses of the supervised stage: mask (IoU + BCE), predicted quality, visibility, and attention mass for the gate."""
+"""Losses of the supervised stage: mask, edge, predicted quality, visibility, and attention mass for the gate."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from torch import Tensor
 
 IOU_SMOOTHING = 1.0
 """Pixels added to intersection and union: an empty prediction of an empty mask has IoU 1."""
+EDGE_WINDOW = 7
+"""Side of the window that finds boundaries, in pixels of the loss (R/2): a band of three pixels on either side."""
 
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -20,6 +22,21 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     intersection = (probability * target).sum((1, 2, 3))
     union = (probability + target - probability * target).sum((1, 2, 3))
     return bce + (1 - (intersection + IOU_SMOOTHING) / (union + IOU_SMOOTHING)).mean()
+
+
+def edge_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean BCE over the band along the target's boundary, methodology section 1.3's L_edge.
+
+    logits, target as in `mask_loss`. The band is where a window of EDGE_WINDOW pixels sees both object and background:
+    a thin structure is all band, a large object only its rim, so each counts by the length of its outline. 0 where a
+    target has no boundary.
+    """
+    reach = EDGE_WINDOW // 2
+    most = F.max_pool2d(target, EDGE_WINDOW, 1, reach)
+    least = -F.max_pool2d(-target, EDGE_WINDOW, 1, reach)
+    band = ((most > 0.5) & (least <= 0.5)).to(logits.dtype)
+    errors = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * band
+    return (errors.sum((1, 2, 3)) / band.sum((1, 2, 3)).clamp(min=1)).mean()
 
 
 def hard_iou(logits: Tensor, target: Tensor) -> Tensor:

@@ -26,6 +26,10 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     video_share: float = 0.5
 
 
+LATER_FIELDS = {"start_from": None, "edge_weight": 0}
+"""Fields that older recipes did not have, and the value that means the same: left out of the hash, so that it stays."""
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One training run. Learning rate: linear warm-up, then a cosine over all steps down to `final_share` of it."""
 
@@ -41,6 +45,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     average_decay: float = 0.998
     precision: Literal["fp32", "bf16"] = "bf16"
     stem: Literal["imagenet", "random"] = "imagenet"
+    start_from: str | None = None
+    """A trained student to start from: a shipped one by name, or a checkpoint file; see `start.py`."""
+    edge_weight: float = 0.5
+    """Weight of the edge loss beside the mask loss (methodology section 1.3)."""
     tune_stem_after: float = 0.5
     """Share of the run after which stem blocks 5 to 10 are trained as well; 1 keeps the stem frozen."""
     stem_rate_share: float = 0.1
@@ -66,6 +74,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in ("final_share", "tune_stem_after", "stem_rate_share"):
             if not 0 <= getattr(self, name) <= 1:
                 problems.append(f"{name} {getattr(self, name)} is outside 0..1")
+        if not 0 <= self.edge_weight <= 100:
+            problems.append(f"edge_weight {self.edge_weight} is outside 0..100")
         if self.warmup_steps < 0 or not self.weight_decay >= 0 or not self.clip_norm > 0 or self.seed < 0:
             problems.append("warmup_steps >= 0, weight_decay >= 0, clip_norm > 0 and seed >= 0 are needed")
         if problems:
@@ -87,7 +97,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def digest(self) -> str:
         """Hash of the recipe's content: a run is only resumed with the recipe that it began with."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+        content = msgspec.structs.asdict(self)
+        for name, before in LATER_FIELDS.items():
+            if content[name] == before:
+                del content[name]
+        return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
 
 def shipped_recipes() -> dict[str, Path]:

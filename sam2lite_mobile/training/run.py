@@ -16,6 +16,7 @@ from sam2lite_mobile.training.clip_forward import ClipBatch, ClipForward, ClipOu
 from sam2lite_mobile.training.imagenet import load_imagenet_stem
 from sam2lite_mobile.training.optimization import build_optimizer, prepare_step, update_average
 from sam2lite_mobile.training.recipe import Recipe
+from sam2lite_mobile.training.start import start_from
 from sam2lite_mobile.training.state import load_state, save_state
 
 STATE_NAME = "state.safetensors"
@@ -40,10 +41,13 @@ class Run:
         self.student = build_student(recipe.student, seed=recipe.seed).train()
         if recipe.stem == "imagenet":
             load_imagenet_stem(self.student.image_encoder.patches)  # type: ignore[arg-type]
+        self._start = {} if recipe.start_from is None else start_from(self.student, recipe.start_from)
         self.average = copy.deepcopy(self.student).eval()
         self.optimizer = build_optimizer(self.student, recipe)
         self.step = 0
-        self._forward = ClipForward(self.student, ForwardSettings(), bfloat16=recipe.precision == "bf16")
+        self._forward = ClipForward(
+            self.student, ForwardSettings(edge_weight=recipe.edge_weight), bfloat16=recipe.precision == "bf16"
+        )
 
     def advance(self, batch: ClipBatch) -> ClipOutcome:
         """Take one optimiser step on a batch and count it.
@@ -95,7 +99,8 @@ class Run:
     def _facts(self) -> dict[str, str]:
         recipe = self.recipe
         clips = str(self.step * recipe.batch_clips)
-        return {"recipe": recipe.name, "recipe_hash": recipe.digest(), "steps": str(self.step), "clips": clips}
+        facts = {"recipe": recipe.name, "recipe_hash": recipe.digest(), "steps": str(self.step), "clips": clips}
+        return facts | self._start
 
     def _refuse(self, batch: ClipBatch, *, what: str, got: float) -> NoReturn:
         path = self.folder / f"not_finite_{self.step:06d}.safetensors"

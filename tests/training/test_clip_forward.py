@@ -144,10 +144,11 @@ def test_correction_is_read_at_its_frame_when_one_is_drawn() -> None:
 
 
 def test_loss_is_the_weighted_sum_of_its_parts_a_tracked_frame() -> None:
-    settings = replace(FIRST_OF_A_BOX, quality_weight=0.5, visibility_weight=0.25, gate_weight=0.125)
+    settings = replace(FIRST_OF_A_BOX, edge_weight=0.75, quality_weight=0.5, visibility_weight=0.25, gate_weight=0.125)
     parts = run(small_student(), moving_square(frames=3), settings).parts
-    # Two tracked frames, and the prompted first frame: three values of quality and visibility.
-    total = parts["prompt"] + 2 * parts["mask"] + 3 * (0.5 * parts["quality"] + 0.25 * parts["visibility"])
+    # Two tracked frames, and the prompted first frame: three values of edge, quality and visibility.
+    thrice = 0.75 * parts["edge"] + 0.5 * parts["quality"] + 0.25 * parts["visibility"]
+    total = parts["prompt"] + 2 * parts["mask"] + 3 * thrice
     assert parts["loss"] == pytest.approx((total + 2 * 0.125 * parts["gate"]) / 2, rel=1e-5)
 
 

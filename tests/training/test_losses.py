@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from sam2lite_mobile.training.losses import gate_loss, hard_iou, mask_loss, quality_loss, visibility_loss
+from sam2lite_mobile.training.losses import (
+    EDGE_WINDOW,
+    edge_loss,
+    gate_loss,
+    hard_iou,
+    mask_loss,
+    quality_loss,
+    visibility_loss,
+)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -41,6 +49,30 @@ def test_perfect_mask_loses_nothing_and_the_opposite_one_loses_the_whole_iou() -
     assert mask_loss(logits, target).item() == pytest.approx(0, abs=1e-6)
     # BCE of a logit of 40 on the wrong side is 40; of 256 pixels none overlaps, smoothed by 1.
     assert mask_loss(-logits, target).item() == pytest.approx(40 + 1 - 1 / 257, abs=1e-4)
+
+
+def test_edge_loss_is_the_mean_bce_of_each_clips_band(rng: np.random.Generator) -> None:
+    logits = rng.normal(0, 2, (2, 1, 20, 24))
+    target = np.zeros((2, 1, 20, 24))
+    target[0, 0, 6:16, 5:20] = 1
+    target[1, 0, 9, 12] = 0.75  # one pixel: a band of a window around it
+    reach, expected = EDGE_WINDOW // 2, []
+    for clip in range(2):
+        errors = []
+        for y in range(20):
+            for x in range(24):
+                seen = target[clip, 0, max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+                if seen.max() > 0.5 >= seen.min():
+                    errors.append(bce(logits[clip, 0, y : y + 1, x : x + 1], target[clip, 0, y : y + 1, x : x + 1]))
+        expected.append(np.mean(errors))
+    assert len(errors) == EDGE_WINDOW**2
+    loss = edge_loss(torch.from_numpy(logits), torch.from_numpy(target))
+    assert loss.item() == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_mask_without_boundary_has_no_edge_loss(value: float) -> None:
+    assert edge_loss(torch.randn(1, 1, 16, 16), torch.full((1, 1, 16, 16), value)).item() == 0
 
 
 def test_hard_iou_thresholds_logits_above_0_and_targets_above_half() -> None:
