@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "eval": "Measure J and F on sequences in DAVIS layout.",
     "bench": "Time a frame of the students, stage by stage, beside EdgeTAM's.",
     "train": "Train a student from a recipe.",
+    "data": "Pack training data into shards, or look at the clips that are made of it.",
     "verify": "Check a package: files, hashes, tensors, constants and gates. Exit status 1 if anything is wrong.",
 }
 """Commands and the first line of their help. Command `name` lives in sam2lite_mobile/cli/<name>.py."""

@@ -29,3 +29,17 @@ def frame_progress() -> Progress:
         disable=not console.is_terminal,
         transient=True,
     )
+
+
+def item_progress() -> Progress:
+    """A progress display for things that are worked through one by one; a context manager, as `frame_progress`."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )

@@ -29,6 +29,13 @@ Workers = Annotated[
 Threads = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, help="Processor threads; all cores if left out.")
 ]
+Device = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where the student is trained; auto: a GPU if any.")
+]
+MicroClips = Annotated[
+    int | None,
+    typer.Option("--micro-clips", metavar="N", min=1, help="Clips in memory at once; their gradients add up."),
+]
 StopAfter = Annotated[
     int | None, typer.Option("--stop-after", metavar="STEPS", min=1, help="Save and stop after this step.")
 ]
@@ -55,6 +62,8 @@ def train(
     resume: Resume = False,
     workers: Workers = RunOptions.workers,
     threads: Threads = None,
+    device: Device = "auto",
+    micro_clips: MicroClips = None,
     stop_after: StopAfter = None,
     save_every: SaveEvery = RunOptions.save_every,
     log_every: LogEvery = RunOptions.log_every,
@@ -71,32 +80,45 @@ def train(
     Ctrl-C ends the run after the current step, saves and exits with 130; a second one breaks off, and the state that
     was saved last stays. A run that was resumed gives the same bits as one that was not, on one machine and with the
     same --threads; the other options change nothing of the result.
+
+    Several GPUs or machines: torchrun --nproc-per-node 4 -m sam2lite_mobile.cli.main train ... Each process takes its
+    share of every batch, so the result does not depend on their number, up to rounding. A recipe whose data is
+    `synthetic` needs no data folder: it draws its own into DIR-data.
     """
     with missing_extra_explained():
         import torch
 
         from sam2lite_mobile.cli.train_progress import TrainProgress
         from sam2lite_mobile.training import loop
+        from sam2lite_mobile.training.processes import open_processes
         from sam2lite_mobile.training.recipe import load_recipe
+        from sam2lite_mobile.training.synthetic import write_synthetic_data
 
     chosen = load_recipe(recipe)
     if threads is not None:
         torch.set_num_threads(threads)
+    processes = open_processes(device)
+    synthetic = chosen.data == "synthetic"
     options = RunOptions(
         out=out,
-        data_root=training_data(data),
+        data_root=out.with_name(f"{out.name}-data") if synthetic else training_data(data),
         workers=workers,
         save_every=save_every,
         log_every=log_every,
         sample_every=sample_every,
         validate_every=validate_every,
+        micro_clips=micro_clips,
         resume=resume,
         stop_after=stop_after,
     )
-    with stop_on_interrupt() as stop, TrainProgress(chosen.name, steps=chosen.steps) as progress:
-        result = loop.train(chosen, options, stop=lambda: stop.requested, on_step=progress.show)
-    typer.echo(f"{result.steps} of {chosen.steps} steps: {result.checkpoint}")
-    if result.steps < chosen.steps:
+    if synthetic and processes.leads:
+        write_synthetic_data(options.data_root)
+    processes.wait_for_all()
+    with stop_on_interrupt() as stop, TrainProgress(chosen.name, steps=chosen.steps, quiet=not processes.leads) as bar:
+        result = loop.train(chosen, options, processes=processes, stop=lambda: stop.requested, on_step=bar.show)
+    if processes.leads:
+        typer.echo(f"{result.steps} of {chosen.steps} steps: {result.checkpoint}")
+    if processes.leads and result.steps < chosen.steps:
         typer.echo(f"go on with: {resume_line(recipe, options, data=data, threads=threads)}")
     if stop.requested:
         raise typer.Exit(INTERRUPTED)
@@ -109,7 +131,7 @@ def resume_line(recipe: str, options: RunOptions, *, data: Path | None, threads:
         words += ["--data", str(data)]
     if threads is not None:
         words += ["--threads", str(threads)]
-    for name in ("workers", "save_every", "log_every", "sample_every", "validate_every"):
+    for name in ("workers", "save_every", "log_every", "sample_every", "validate_every", "micro_clips"):
         value = getattr(options, name)
         if value != getattr(RunOptions, name):
             words += [f"--{name.replace('_', '-')}", str(value)]

@@ -13,9 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class TrainProgress:
     """Shows finished steps, loss and IoU on stderr; a context manager."""
 
-    def __init__(self, name: str, *, steps: int, console: Console | None = None) -> None:
-        """name: of the recipe. steps: in all. console: stderr if None."""
-        self._console = console or Console(stderr=True)
+    def __init__(self, name: str, *, steps: int, quiet: bool = False, console: Console | None = None) -> None:
+        """name: of the recipe. steps: in all. quiet: say nothing. console: stderr if None."""
+        self._console = console or Console(stderr=True, quiet=quiet)
         self._steps = steps
         self._begun = False
         self._bar = Progress(

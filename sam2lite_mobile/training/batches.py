@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from sam2lite_mobile.errors import Sam2LiteError
 from sam2lite_mobile.training.clip_forward import ClipBatch
 from sam2lite_mobile.training.clip_settings import ClipSettings
 from sam2lite_mobile.training.clips import ClipSource
+from sam2lite_mobile.training.pack_index import check_shards, is_pack, read_index
 from sam2lite_mobile.training.prompt_sampling import sample_prompt
 from sam2lite_mobile.training.recipe import Phase, Recipe
 
@@ -23,43 +26,69 @@ START_METHOD = "spawn"
 """How worker processes start: not as a fork of a process that has threads (torch, TensorBoard), which can hang."""
 
 
-class StepDataset(Dataset[ClipBatch | Sam2LiteError]):
-    """One item is the batch of one step of a phase. Item `step` is a function of (recipe seed, phase, step).
+@dataclass(frozen=True)
+class StepItem:
+    """What a worker makes for a step: its batch, or the error that stopped it, and a line for each draw skipped.
 
     An error of the data is given back, not raised: a worker process would wrap a traceback into its message.
     """
 
-    def __init__(self, data_root: Path, recipe: Recipe, phase_index: int) -> None:
+    batch: ClipBatch | Sam2LiteError
+    reports: tuple[str, ...]
+
+
+class StepDataset(Dataset[StepItem]):
+    """One item is that of one step of a phase. Its batch is a function of (recipe seed, phase, step)."""
+
+    def __init__(self, data_root: Path, recipe: Recipe, phase_index: int, rows: range | None = None) -> None:
+        """rows: which clips of every batch are made; None for all."""
         self.recipe = recipe
         self.phase: Phase = recipe.phases[phase_index]
         self.phase_index = phase_index
         self.data_root = data_root
+        self.rows = range(recipe.batch_clips) if rows is None else rows
         self.sources: dict[int, ClipSource] = {}
 
     def __len__(self) -> int:
         return self.recipe.steps
 
-    def __getitem__(self, step: int) -> ClipBatch | Sam2LiteError:
+    def __getitem__(self, step: int) -> StepItem:
+        batch: ClipBatch | Sam2LiteError
         try:
-            return self.batch(step)
+            batch = self.batch(step)
         except Sam2LiteError as error:
-            return error
+            batch = error
+        return StepItem(batch, tuple(line for source in self.sources.values() for line in source.take_reports()))
 
     def batch(self, step: int) -> ClipBatch:
-        """The batch of a step. Raises what `ClipSource.clip` raises."""
-        rng = np.random.default_rng((self.recipe.seed, self.phase_index, step))
+        """The rows of the batch of a step. Raises what `ClipSource.clip` raises.
+
+        A clip and its prompts do not depend on the other rows, so that processes which share a batch between them make
+        what one would have made.
+        """
+        key = (self.recipe.seed, self.phase_index, step)
+        rng = np.random.default_rng(key)
         size = int(rng.choice(self.phase.sizes))
-        frames, masks, points, labels = [], [], [], []
         corrected = int(rng.integers(1, self.phase.frames))
-        for i in range(self.recipe.batch_clips):
-            clip = self.source(size).clip(step * self.recipe.batch_clips + i)
-            prompts = [sample_prompt(clip.masks[t], rng) for t in (0, corrected)]
+        frames, masks, points, labels = [], [], [], []
+        for row in self.rows:
+            clip = self.source(size).clip(step * self.recipe.batch_clips + row)
+            of_row = np.random.default_rng((*key, row))
+            prompts = [sample_prompt(clip.masks[t], of_row) for t in (0, corrected)]
             frames.append(clip.frames)
             masks.append(clip.masks)
             points.append(np.stack([p for p, _ in prompts]))
             labels.append(np.stack([label for _, label in prompts]))
         stacked = [torch.from_numpy(np.stack(x)) for x in (frames, masks, points, labels)]
-        return ClipBatch(stacked[0], stacked[1], stacked[2], stacked[3], corrected)
+        return ClipBatch(
+            stacked[0],
+            stacked[1],
+            stacked[2],
+            stacked[3],
+            corrected,
+            first_row=self.rows.start,
+            all_rows=self.recipe.batch_clips,
+        )
 
     def source(self, size: int) -> ClipSource:
         """Clips of an input size. Built on first use, in the worker; sizes and phases share the decoded images."""
@@ -71,17 +100,34 @@ class StepDataset(Dataset[ClipBatch | Sam2LiteError]):
 
 
 def check_data(data_root: Path, recipe: Recipe) -> None:
-    """Raise DataError unless the folder has the videos, stills and held-out sequences that a recipe needs."""
+    """Raise DataError unless the folder has the videos, stills and held-out sequences that a recipe needs.
+
+    The shards of a pack must have the hashes that its index gives.
+    """
+    if is_pack(data_root):
+        check_shards(data_root, read_index(data_root))
     for index, phase in enumerate(recipe.phases):
         StepDataset(data_root, recipe, index).source(phase.sizes[0])
 
 
-def iterate_steps(
-    data_root: Path, recipe: Recipe, first_step: int, *, workers: int
-) -> Generator[ClipBatch, None, None]:
-    """Batches from `first_step` to the end of the run, made ahead by `workers` processes.
+def warn(report: str) -> None:
+    """Log a draw that was skipped; without other settings, Python's logging writes warnings to stderr."""
+    logging.getLogger(__name__).warning("training data: %s", report)
 
-    Raises DataError for broken data. Closing the generator ends the processes.
+
+def iterate_steps(
+    data_root: Path,
+    recipe: Recipe,
+    first_step: int,
+    *,
+    workers: int,
+    rows: range | None = None,
+    on_skipped: Callable[[str], None] = warn,
+) -> Generator[ClipBatch, None, None]:
+    """Batches from `first_step` to the end of the run, made ahead by `workers` processes; `rows` of them, or all.
+
+    on_skipped: told a line for each draw that was skipped because a file is broken, before the batch comes. Raises
+    DataError where too many are. Closing the generator ends the processes.
     """
     step = first_step
     while step < recipe.steps:
@@ -90,7 +136,7 @@ def iterate_steps(
         while end < recipe.steps and recipe.phase_at(end)[0] == index:
             end += 1
         loader = DataLoader(
-            StepDataset(data_root, recipe, index),
+            StepDataset(data_root, recipe, index, rows),
             batch_size=None,
             sampler=range(step, end),
             num_workers=workers,
@@ -98,10 +144,12 @@ def iterate_steps(
             multiprocessing_context=START_METHOD if workers else None,
             worker_init_fn=ignore_interrupts,
         )
-        for batch in loader:
-            if isinstance(batch, Sam2LiteError):
-                raise batch
-            yield batch
+        for item in loader:
+            for report in item.reports:
+                on_skipped(report)
+            if isinstance(item.batch, Sam2LiteError):
+                raise item.batch
+            yield item.batch
             step += 1
 
 

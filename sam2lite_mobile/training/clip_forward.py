@@ -1,7 +1,7 @@
 """The student over a batch of clips: the tracker's loop with gradients.
 
-The first frame's mask is given (or asked for by a prompt); every later frame is decoded from the first frame's tokens
-(anchors) and the last written frame's (recent), and the predicted mask, soft, becomes memory.
+The first frame's mask is given (or asked for by a prompt); every later frame is decoded from memory, and its predicted
+mask, soft, becomes memory. Memory is a pair of frames (`pair_memory.py`) or the bounded bank (`bank_memory.py`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2lite_mobile import contract
+from sam2lite_mobile.evaluation.selection import Selection
 from sam2lite_mobile.student.mask_decoder import DecoderTrace
 from sam2lite_mobile.student.student import Student
 from sam2lite_mobile.training import losses
-from sam2lite_mobile.training.clip_memory import Bank, Tokens, replace_tokens
+from sam2lite_mobile.training.bank_memory import BankMemory
+from sam2lite_mobile.training.clip_memory import Bank
+from sam2lite_mobile.training.draws import Draws
+from sam2lite_mobile.training.pair_memory import PairMemory
+from sam2lite_mobile.training.selection import temperature_at
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class ClipBatch:
     """frames: uint8 (batch, T, R, R, 3) RGB. masks: uint8 (batch, T, R, R), object > 127.
 
     points (batch, 2, P, 2) and labels (batch, 2, P): a prompt for the first frame, and one for `corrected_frame`.
+    These may be some rows of a larger batch: `first_row` of `all_rows`, None where they are all of it.
     """
 
     frames: Tensor
@@ -34,6 +41,39 @@ class ClipBatch:
     points: Tensor
     labels: Tensor
     corrected_frame: int
+    first_row: int = 0
+    all_rows: int | None = None
+
+    @property
+    def count(self) -> int:
+        """Clips in it."""
+        return int(self.frames.shape[0])
+
+    @property
+    def rows(self) -> range:
+        """Which rows of the whole batch these are."""
+        return range(self.first_row, self.first_row + self.count)
+
+    def pieces(self, clips: int | None) -> Iterator[ClipBatch]:
+        """The same rows, at most `clips` at a time; in one piece if None."""
+        step = clips or self.count
+        for start in range(0, self.count, step):
+            cut = slice(start, start + step)
+            yield replace(
+                self,
+                frames=self.frames[cut],
+                masks=self.masks[cut],
+                points=self.points[cut],
+                labels=self.labels[cut],
+                first_row=self.first_row + start,
+                all_rows=self.all_rows or self.count,
+            )
+
+    def to(self, device: torch.device) -> ClipBatch:
+        """The same clips in the memory of a device."""
+        moved = (x.to(device, non_blocking=True) for x in (self.frames, self.masks, self.points, self.labels))
+        frames, masks, points, labels = moved
+        return replace(self, frames=frames, masks=masks, points=points, labels=labels)
 
 
 @dataclass(frozen=True)
@@ -42,8 +82,13 @@ class ForwardSettings:
 
     prompt_share: the first frame is also decoded from a prompt, with an empty bank. prompted_memory_share: of those,
     the predicted mask is remembered in place of the true one. correction_share: a later frame gets a prompt too.
-    prune_share: half of the recent tokens are hidden, as the bank's budget does. recent_drop_share: all are.
-    Weights of the parts of the loss follow; the mask's is 1. The methodology's for the edge is 0.5 (section 1.3).
+    Weights of the parts of the loss follow; the mask's is 1. The methodology's for the edge is 0.5 (section 1.3), and
+    the budget loss holds its own.
+
+    memory "pair": the first frame's tokens and the last written frame's. prune_share: half of the recent tokens are
+    hidden, as the bank's budget does. recent_drop_share: all are. The gate learns from gate_weight's loss alone.
+    memory "bank": the tracker's bank of `budget` tokens. `selection` scores them: the gate with Gumbel noise (without
+    it where not `explore`), its temperature going from start to end over the run, or a rule, which trains no gate.
     """
 
     prompt_share: float = 0.5
@@ -56,10 +101,17 @@ class ForwardSettings:
     gate_weight: float = 0.02
     edge_weight: float = 0.5
     largest_frame_span: int = 8
+    memory: Literal["pair", "bank"] = "pair"
+    selection: Selection = Selection.GATE
+    budget: int = contract.BANK_TOKENS
+    temperature_start: float = 1.0
+    temperature_end: float = 0.1
+    explore: bool = True
 
 
-PARTS = ("mask", "edge", "quality", "visibility", "gate", "prompt")
-"""Parts of the loss: `mask` of the tracked frames, `prompt` of a prompted first frame, the others of both."""
+PARTS = ("mask", "edge", "quality", "visibility", "gate", "budget", "prompt")
+"""Parts of the loss: `mask` of the tracked frames, `prompt` of a prompted first frame, edge, quality and visibility of
+both; `gate` with the pair of frames, `budget` with the bank."""
 
 
 @dataclass(frozen=True)
@@ -138,11 +190,6 @@ def by_frame(x: Tensor, frames: int) -> tuple[Tensor, ...]:
     return x.view(-1, frames, *x.shape[1:]).unbind(1)
 
 
-def chance(share: float, generator: torch.Generator) -> bool:
-    """True in this share of the calls."""
-    return bool(torch.rand((), generator=generator) < share)
-
-
 class ClipForward:
     """Runs clips through a student. Construct once per student; call with a batch and a seeded generator.
 
@@ -155,42 +202,44 @@ class ClipForward:
         self.settings = settings
         self.bfloat16 = bfloat16
 
-    def __call__(self, batch: ClipBatch, generator: torch.Generator) -> ClipOutcome:
+    def __call__(self, batch: ClipBatch, generator: torch.Generator, *, progress: float = 1.0) -> ClipOutcome:
+        """progress: share of the run's steps that are done, 0..1; it sets the temperature of the bank's choices."""
         decoder = self.student.mask_decoder
+        exact = [decoder.read_anchors, decoder.read_recent, self.student.memory_encoder]
+        if self.settings.memory == "bank":
+            exact.append(self.student.token_gate)  # its scores are compared with each other
         with (
             torch.autocast(batch.frames.device.type, torch.bfloat16, enabled=self.bfloat16),
-            float32_inside(decoder.read_anchors, decoder.read_recent, self.student.memory_encoder),
+            float32_inside(*exact),
         ):
-            return self._run(batch, generator)
+            return self._run(batch, Draws(generator, batch.rows, batch.all_rows or batch.count), progress)
 
-    def _run(self, batch: ClipBatch, generator: torch.Generator) -> ClipOutcome:
+    def _run(self, batch: ClipBatch, draws: Draws, progress: float) -> ClipOutcome:
         settings = self.settings
         clips = self._encode(batch)
         count, frames = clips.visible.shape
         parts = LossParts()
         no_prompt = self._prompts(batch, None)
-        loss, first = self._first_frame(batch, clips, generator, parts)
-        anchor = self.student.memory_encoder(clips.maps[0][0], first)
-        recent: Tokens = anchor
-        recent_frame = torch.zeros(count)
-        span = int(torch.randint(1, settings.largest_frame_span + 1, (), generator=generator))
-        corrected = batch.corrected_frame if chance(settings.correction_share, generator) else -1
+        loss, first = self._first_frame(batch, clips, draws, parts)
+        given = self.student.memory_encoder(clips.maps[0][0], first)
+        span = draws.integer(1, settings.largest_frame_span)
+        corrected = batch.corrected_frame if draws.chance(settings.correction_share) else -1
+        memory = self._memory(batch, draws, span=span, progress=progress)
+        memory.write(0, given, where=torch.ones(count, dtype=torch.bool), anchor=True)
         predictions = [first.detach()[:, 0].float()]
         for t in range(1, frames):
-            hidden = self._hidden_tokens(t, count, generator)
-            ages = torch.stack([torch.full((count,), float(t)), t - recent_frame], 1)
-            ages = (ages * (span / contract.AGE_FRAMES)).clamp(max=1)
-            bank = Bank.of(anchor, recent, ages=ages, hidden=hidden)
+            bank = memory.view(t)
             prompts = self._prompts(batch, 1) if t == corrected else no_prompt
-            decoded = self._decode(clips.maps[t], bank, prompts)
+            with memory.reading():
+                decoded = self._decode(clips.maps[t], bank, prompts)
             loss = loss + self._supervise(decoded, clips, t, parts, name="mask")
-            loss = loss + settings.gate_weight * self._gate(bank, hidden, decoded.trace, generator, parts)
+            choosing = memory.choice_loss(decoded.trace)
+            parts.add(memory.loss_name, choosing)
+            loss = loss + (settings.gate_weight if memory.loss_name == "gate" else 1) * choosing
             predictions.append(decoded.logits.detach()[:, 0].float())
             if t + 1 < frames:
                 written = self.student.memory_encoder(clips.maps[t][0], decoded.logits.float())
-                in_view = clips.visible[:, t] > 0
-                recent = replace_tokens(recent, written, where=in_view)
-                recent_frame = torch.where(in_view, torch.full_like(recent_frame, float(t)), recent_frame)
+                memory.write(t, written, where=clips.visible[:, t] > 0, anchor=t == corrected)
         loss = loss / (frames - 1)
         last_iou = losses.hard_iou(at_half_size(predictions[-1][:, None]), clips.truth[:, -1])
         means = parts.means() | {"loss": float(loss.detach()), "last_iou": float(last_iou.mean())}
@@ -212,26 +261,38 @@ class ClipForward:
         )
 
     def _first_frame(
-        self, batch: ClipBatch, clips: EncodedClips, generator: torch.Generator, parts: LossParts
+        self, batch: ClipBatch, clips: EncodedClips, draws: Draws, parts: LossParts
     ) -> tuple[Tensor, Tensor]:
         """The loss of a prompted first frame (0 where none is drawn), and the mask logits that are remembered."""
-        if not chance(self.settings.prompt_share, generator):
+        if not draws.chance(self.settings.prompt_share):
             return torch.zeros(()), clips.given
         bank = Bank.empty(batch.frames.shape[0])
         decoded = self._decode(clips.maps[0], bank, self._prompts(batch, 0))
         loss = self._supervise(decoded, clips, 0, parts, name="prompt")
-        if chance(self.settings.prompted_memory_share, generator):
+        if draws.chance(self.settings.prompted_memory_share):
             return loss, decoded.logits.float()
         return loss, clips.given
 
-    def _hidden_tokens(self, t: int, count: int, generator: torch.Generator) -> Tensor:
-        """Additive mask (batch, 256) of the recent tokens: hidden all, half or none of them."""
-        hidden = torch.zeros(count, contract.TOKENS_PER_FRAME)
-        if t == 1 or chance(self.settings.recent_drop_share, generator):
-            hidden += contract.MASKED  # only the first frame is remembered, as anchors
-        elif chance(self.settings.prune_share, generator):
-            hidden += (torch.rand(hidden.shape, generator=generator) < 0.5) * contract.MASKED
-        return hidden
+    def _memory(self, batch: ClipBatch, draws: Draws, *, span: int, progress: float) -> PairMemory | BankMemory:
+        """An empty memory for the clips of a batch."""
+        settings, student = self.settings, self.student
+        if settings.memory == "pair":
+            return PairMemory(
+                student.token_gate,
+                draws,
+                span=span,
+                prune_share=settings.prune_share,
+                drop_share=settings.recent_drop_share,
+            )
+        return BankMemory(
+            student,
+            batch.frames,
+            draws if settings.explore else None,
+            selection=settings.selection,
+            budget=settings.budget,
+            temperature=temperature_at(progress, start=settings.temperature_start, end=settings.temperature_end),
+            span=span,
+        )
 
     def _decode(self, maps: tuple[Tensor, Tensor, Tensor], bank: Bank, prompts: tuple[Tensor, Tensor]) -> Decoded:
         return Decoded(*self.student.mask_decoder.trace(*maps, *bank.decoder_inputs(), *prompts))
@@ -250,21 +311,6 @@ class ClipForward:
         settings = self.settings
         loss = mask + settings.edge_weight * edge + settings.quality_weight * quality
         return loss + settings.visibility_weight * visibility
-
-    def _gate(
-        self, bank: Bank, hidden: Tensor, trace: DecoderTrace, generator: torch.Generator, parts: LossParts
-    ) -> Tensor:
-        """The token gate's loss against the attention that the tokens just received. No gradient leaves the gate."""
-        # Optical flow is not measured in training yet: noise teaches the gate to do without it.
-        motion = torch.rand(bank.age.shape, generator=generator)
-        scores = self.student.token_gate(
-            bank.keys.detach(), bank.values.detach(), bank.age, motion, bank.uncertainty.detach()
-        )
-        mass = (trace.anchors.attention + trace.recent.attention).sum(1)[:, :-1]
-        shown = torch.cat([torch.ones_like(hidden), (hidden == 0).float()], 1)
-        value = losses.gate_loss(scores.float(), mass, shown)
-        parts.add("gate", value)
-        return value
 
     def _prompts(self, batch: ClipBatch, which: int | None) -> tuple[Tensor, Tensor]:
         """Prompt tokens and mask: the batch's first or second prompt, or none."""

@@ -22,6 +22,14 @@ def contact_sheet(clips: Items[Clip]) -> Bytes:
     return np.concatenate([_row(clip) for clip in clips], axis=0)
 
 
+def sheet_png(sheet: Bytes) -> bytes:
+    """PNG file of a sheet (H, W, 3) uint8 RGB."""
+    done, data = cv2.imencode(".png", sheet[..., ::-1])
+    if not done:
+        raise RuntimeError("the contact sheet could not be encoded as PNG")
+    return bytes(data.tobytes())
+
+
 def _row(clip: Clip) -> Bytes:
     cells = []
     for frame, mask in zip(clip.frames, clip.masks, strict=True):

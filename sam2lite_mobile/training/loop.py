@@ -1,17 +1,22 @@
-"""The training loop: one process, resumable at any step, with a JSONL log, sample pictures and held-out scores."""
+"""The training loop: resumable at any step, with a JSONL log, sample pictures and held-out scores.
+
+It runs in every process of a run alike; the one that leads writes the files, and all of them stop together.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from sam2lite_mobile.errors import ContractError, Sam2LiteError, explain
 from sam2lite_mobile.student.checkpoint import read_header, write_atomically
 from sam2lite_mobile.training.batches import check_data, iterate_steps
+from sam2lite_mobile.training.clip_forward import ClipBatch, ClipOutcome
 from sam2lite_mobile.training.optimization import learning_rate
+from sam2lite_mobile.training.processes import Processes
 from sam2lite_mobile.training.recipe import Recipe
 from sam2lite_mobile.training.run import BEST_NAME, CHECKPOINT_NAME, STATE_NAME, Run
 from sam2lite_mobile.training.run_log import RunLog
@@ -37,6 +42,7 @@ def train(
     recipe: Recipe,
     options: RunOptions,
     *,
+    processes: Processes | None = None,
     stop: Callable[[], bool] = lambda: False,
     on_step: StepObserver = lambda step, line: None,
 ) -> RunResult:
@@ -45,50 +51,70 @@ def train(
     The folder `options.out` gets `student.safetensors`, `state.safetensors` (to resume from), `log.jsonl`, `samples/`,
     and `best.safetensors` if held-out sequences are measured. Everything is saved when the loop ends and when the data
     or a loss stops it; weights saved are always those of a whole number of steps. A run that was stopped and resumed
-    ends with the same bits as one that was not, on one machine with the same number of threads.
+    ends with the same bits as one that was not, on one machine with the same number of threads and processes.
+
+    processes: those of this run (`open_processes`); None for this one alone. Each trains on its share of every batch.
 
     Raises ContractError for a folder that holds something and is not resumed, DataError for missing or broken data,
     CheckpointError for a state of another recipe, GateError where a loss or gradient is not finite; the batch that
     did it is saved beside the log.
     """
+    processes = processes or Processes()
     _check_folder(options.out, resume=options.resume)
     check_data(options.data_root, recipe)
     if options.validate_every and not recipe.hold_out:
         raise ContractError(
             explain("validation", expected="held-out sequences", got="none in the recipe", do="name some in hold_out")
         )
-    run = Run(recipe, options.out)
-    _prepare_folder(options.out)
+    run = Run(recipe, options.out, processes=processes, micro_clips=options.micro_clips)
+    processes.wait_for_all()  # all have seen the folder as it was
+    if processes.leads:
+        _prepare_folder(options.out)
+    processes.wait_for_all()
     if options.resume:
         run.resume()
     last_step = recipe.steps if options.stop_after is None else min(recipe.steps, options.stop_after)
     on_step(run.step, None)
-    batches = iterate_steps(options.data_root, recipe, run.step, workers=options.workers)
-    with closing(batches), RunLog(options.out, finished_steps=run.step) as log:
+    rows = processes.rows(recipe.batch_clips)
+    batches = iterate_steps(options.data_root, recipe, run.step, workers=options.workers, rows=rows)
+    with closing(batches), RunLog(options.out, finished_steps=run.step) if processes.leads else nullcontext() as log:
         try:
-            while run.step < last_step and not stop():
+            while run.step < last_step and not processes.any(stop()):
                 asked = time.monotonic()
                 batch = next(batches)
                 waited = time.monotonic() - asked
                 outcome = run.advance(batch)
+                if log is None:
+                    continue
                 log.collect(outcome.parts, waited=waited)
-                step, line = run.step, None
-                if step % options.log_every == 0 or step == last_step:
-                    facts = {"clips": step * recipe.batch_clips, "size": batch.frames.shape[2]}
-                    line = log.write_means(step, facts | {"rate": learning_rate(recipe, step - 1)})
-                if step % options.sample_every == 0:
-                    picture = sample_sheet(batch, outcome.predictions)
-                    write_atomically(options.out / SAMPLES_FOLDER / f"{step:06d}.png", picture)
-                if options.validate_every and (step % options.validate_every == 0 or step == recipe.steps):
-                    _validate(run, options.data_root, log)
-                if step % options.save_every == 0 and step < last_step:
-                    run.save()
-                on_step(step, line)
+                line = _record(run, options, batch, outcome, log=log, last=run.step == last_step)
+                on_step(run.step, line)
         except Sam2LiteError:
-            run.save()
+            if processes.leads:
+                run.save()
             raise
-        run.save()
+        if processes.leads:
+            run.save()
+    processes.wait_for_all()
     return RunResult(options.out / CHECKPOINT_NAME, run.step)
+
+
+def _record(
+    run: Run, options: RunOptions, batch: ClipBatch, outcome: ClipOutcome, *, log: RunLog, last: bool
+) -> dict[str, float] | None:
+    """Log, picture, measurement and saved state of the step just finished, where they are due. Returns the log line."""
+    step, recipe, line = run.step, run.recipe, None
+    if step % options.log_every == 0 or last:
+        facts = {"clips": step * recipe.batch_clips, "size": batch.frames.shape[2]}
+        line = log.write_means(step, facts | {"rate": learning_rate(recipe, step - 1)})
+    if step % options.sample_every == 0:
+        picture = sample_sheet(batch, outcome.predictions)
+        write_atomically(options.out / SAMPLES_FOLDER / f"{step:06d}.png", picture)
+    if options.validate_every and (step % options.validate_every == 0 or step == recipe.steps):
+        _validate(run, options.data_root, log)
+    if step % options.save_every == 0 and not last:
+        run.save()
+    return line
 
 
 def _validate(run: Run, data_root: Path, log: RunLog) -> None:

@@ -1,4 +1,4 @@
-"""Losses of the supervised stage: mask, edge, predicted quality, visibility, and attention mass for the gate."""
+"""Losses of the supervised stage: mask, edge, predicted quality, visibility; attention mass or budget for the gate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ IOU_SMOOTHING = 1.0
 """Pixels added to intersection and union: an empty prediction of an empty mask has IoU 1."""
 EDGE_WINDOW = 7
 """Side of the window that finds boundaries, in pixels of the loss (R/2): a band of three pixels on either side."""
+SPARSE_WEIGHT = 1.0
+SPARSITY_WEIGHT = 0.01
+"""Lambda_sparse and lambda_sparsity of the methodology's section 2.4."""
 
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -65,3 +68,17 @@ def gate_loss(scores: Tensor, mass: Tensor, shown: Tensor) -> Tensor:
     """
     error = (torch.sigmoid(scores) - (mass.detach() / 2).clamp(0, 1)) ** 2
     return (error * shown).sum() / shown.sum().clamp(min=1)
+
+
+def budget_loss(soft: Tensor, held: Tensor, *, budget: int) -> Tensor:
+    """Mean over the batch of the methodology's L_budget (section 2.4), as shares so that N and B set no scale.
+
+    soft: (batch, n) relaxed choice, 0..1. held: bool (batch, n), slots with a token; where there are fewer than
+    `budget`, their number is the budget. lambda_sparse * (sum soft / B - 1)^2 + lambda_sparsity * mean soft.
+    The soft choice is counted: a hard top-B always meets its budget and would give 0 and no gradient. It also stands
+    for s_j in the second part: raw scores have no lower bound, and the choice is the same when all of them sink.
+    """
+    count = held.sum(1).clamp(min=1)
+    kept = (soft * held).sum(1)
+    excess = kept / count.clamp(max=budget) - 1
+    return (SPARSE_WEIGHT * excess**2 + SPARSITY_WEIGHT * kept / count).mean()

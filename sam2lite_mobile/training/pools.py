@@ -1,4 +1,4 @@
-"""Draws videos, stills and objects from the data folder, by weight."""
+"""Draws videos, stills and objects from a data folder or a pack, by weight."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.training.annotated import Sequence, Still
 from sam2lite_mobile.training.clip_settings import Bytes
+from sam2lite_mobile.training.image_files import ImageCache
 from sam2lite_mobile.training.motion import Generator
-from sam2lite_mobile.training.sources import (
-    ImageCache,
-    Sequence,
-    Still,
-    find_sequences,
-    find_stills,
-    still_weight,
-    video_weight,
-)
+from sam2lite_mobile.training.sources import find_sequences, find_stills, still_weight, video_weight
 
 MIN_OBJECT_PX = 150
 """Smaller objects are not picked: their outline is mostly annotation noise."""
@@ -136,7 +130,7 @@ def require(pool: VideoPool | StillPool, *, kind: str, data_root: Path) -> None:
         raise DataError(
             explain(
                 f"training {kind}",
-                expected=f"data sets in {data_root / 'train'}",
+                expected=f"data sets in {data_root}",
                 got="none",
                 do="set SAM2LITE_DATA to the data folder, or set the share of this kind to 0",
             )

@@ -12,6 +12,7 @@ import msgspec
 
 from sam2lite_mobile import contract
 from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.evaluation.selection import Selection
 from sam2lite_mobile.student.config import PRESETS
 
 LARGEST_RECIPE_BYTES = 64 * 1024
@@ -26,7 +27,16 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     video_share: float = 0.5
 
 
-LATER_FIELDS = {"start_from": None, "edge_weight": 0}
+LATER_FIELDS = {
+    "data": "folder",
+    "start_from": None,
+    "edge_weight": 0,
+    "memory": "pair",
+    "selection": Selection.GATE,
+    "budget": contract.BANK_TOKENS,
+    "temperature_start": 1.0,
+    "temperature_end": 0.1,
+}
 """Fields that older recipes did not have, and the value that means the same: left out of the hash, so that it stays."""
 
 
@@ -45,10 +55,21 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     average_decay: float = 0.998
     precision: Literal["fp32", "bf16"] = "bf16"
     stem: Literal["imagenet", "random"] = "imagenet"
+    data: Literal["folder", "synthetic"] = "folder"
+    """`folder`: the training data at hand. `synthetic`: a few drawn videos and stills (`synthetic.py`)."""
     start_from: str | None = None
     """A trained student to start from: a shipped one by name, or a checkpoint file; see `start.py`."""
     edge_weight: float = 0.5
     """Weight of the edge loss beside the mask loss (methodology section 1.3)."""
+    memory: Literal["pair", "bank"] = "pair"
+    """What clips are tracked with: two frames, or the tracker's bank, pruned after each frame (stage 2)."""
+    selection: Selection = Selection.GATE
+    """With the bank: what scores its tokens."""
+    budget: int = contract.BANK_TOKENS
+    """With the bank: tokens that it keeps."""
+    temperature_start: float = 1.0
+    temperature_end: float = 0.1
+    """With the bank and the gate: temperature of the relaxed choice at both ends of the run (methodology, 2.3)."""
     tune_stem_after: float = 0.5
     """Share of the run after which stem blocks 5 to 10 are trained as well; 1 keeps the stem frozen."""
     stem_rate_share: float = 0.1
@@ -76,6 +97,12 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 problems.append(f"{name} {getattr(self, name)} is outside 0..1")
         if not 0 <= self.edge_weight <= 100:
             problems.append(f"edge_weight {self.edge_weight} is outside 0..100")
+        if not contract.BANK_TOKENS_MIN <= self.budget <= contract.BANK_TOKENS_MAX:
+            problems.append(
+                f"budget {self.budget} is outside {contract.BANK_TOKENS_MIN}..{contract.BANK_TOKENS_MAX} tokens"
+            )
+        if not 0.01 <= self.temperature_end <= self.temperature_start <= 100:
+            problems.append("0.01 <= temperature_end <= temperature_start <= 100 is needed")
         if self.warmup_steps < 0 or not self.weight_decay >= 0 or not self.clip_norm > 0 or self.seed < 0:
             problems.append("warmup_steps >= 0, weight_decay >= 0, clip_norm > 0 and seed >= 0 are needed")
         if problems:

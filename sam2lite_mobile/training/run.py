@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from sam2lite_mobile.student.student import build_student
 from sam2lite_mobile.training.clip_forward import ClipBatch, ClipForward, ClipOutcome, ForwardSettings
 from sam2lite_mobile.training.imagenet import load_imagenet_stem
 from sam2lite_mobile.training.optimization import build_optimizer, prepare_step, update_average
+from sam2lite_mobile.training.processes import Processes
 from sam2lite_mobile.training.recipe import Recipe
 from sam2lite_mobile.training.start import start_from
 from sam2lite_mobile.training.state import load_state, save_state
@@ -34,41 +36,64 @@ class Run:
     is a function of the recipe's seed and the step.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
-        """A run at step 0. `folder` need not exist yet. Raises MissingBackendError without the ImageNet weights."""
+    def __init__(
+        self, recipe: Recipe, folder: Path, *, processes: Processes | None = None, micro_clips: int | None = None
+    ) -> None:
+        """A run at step 0, equal in all processes. `folder` need not exist yet.
+
+        micro_clips: clips that go through the student at once, None for all of a batch that `advance` is given.
+        Raises MissingBackendError without the ImageNet weights.
+        """
         self.recipe = recipe
         self.folder = folder
+        self.processes = processes or Processes()
+        self.micro_clips = micro_clips
         self.student = build_student(recipe.student, seed=recipe.seed).train()
         if recipe.stem == "imagenet":
             load_imagenet_stem(self.student.image_encoder.patches)  # type: ignore[arg-type]
         self._start = {} if recipe.start_from is None else start_from(self.student, recipe.start_from)
+        self.student.to(self.processes.device)
         self.average = copy.deepcopy(self.student).eval()
         self.optimizer = build_optimizer(self.student, recipe)
         self.step = 0
-        self._forward = ClipForward(
-            self.student, ForwardSettings(edge_weight=recipe.edge_weight), bfloat16=recipe.precision == "bf16"
+        settings = ForwardSettings(
+            edge_weight=recipe.edge_weight,
+            memory=recipe.memory,
+            selection=recipe.selection,
+            budget=recipe.budget,
+            temperature_start=recipe.temperature_start,
+            temperature_end=recipe.temperature_end,
         )
+        self._forward = ClipForward(self.student, settings, bfloat16=recipe.precision == "bf16")
 
     def advance(self, batch: ClipBatch) -> ClipOutcome:
-        """Take one optimiser step on a batch and count it.
+        """Take one optimiser step on this process's rows of a batch, and count it. All processes call it together.
 
-        Raises GateError where the loss or a gradient is not finite; the batch that did it is saved in the folder.
+        The outcome's parts are means over the rows of all processes. Raises GateError, in all of them, where the loss
+        or a gradient is not finite; the rows that did it are saved in the folder.
         """
         recipe = self.recipe
         prepare_step(self.student, self.optimizer, recipe, step=self.step)
-        outcome = self._forward(batch, torch.Generator().manual_seed(recipe.seed * SEED_STRIDE + self.step))
-        if not math.isfinite(outcome.parts["loss"]):
-            self._refuse(batch, what="loss", got=outcome.parts["loss"])
         self.optimizer.zero_grad(set_to_none=True)
-        outcome.loss.backward()  # type: ignore[no-untyped-call]
+        outcomes = []
+        for piece in batch.pieces(self.micro_clips):
+            generator = torch.Generator().manual_seed(recipe.seed * SEED_STRIDE + self.step)
+            outcome = self._forward(piece.to(self.processes.device), generator, progress=self.step / recipe.steps)
+            share = piece.count / recipe.batch_clips
+            (outcome.loss * share).backward()  # type: ignore[no-untyped-call]
+            outcomes.append((outcome, share))
+        parts = self.processes.add_up_numbers(weighted_parts(outcomes))
         gradients = [p for p in self.student.parameters() if p.grad is not None]
+        self.processes.add_up([p.grad for p in gradients if p.grad is not None])
+        if not math.isfinite(parts["loss"]):
+            self._refuse(batch, what="loss", got=parts["loss"])
         norm = float(torch.nn.utils.clip_grad_norm_(gradients, recipe.clip_norm))
         if not math.isfinite(norm):
             self._refuse(batch, what="gradient norm", got=norm)
         self.optimizer.step()
         update_average(self.average, self.student, decay=recipe.average_decay, step=self.step)
         self.step += 1
-        return outcome
+        return ClipOutcome(outcomes[-1][0].loss, parts, torch.cat([outcome.predictions for outcome, _ in outcomes]))
 
     def save(self) -> None:
         """Write the state, then the averaged student as a checkpoint; each file is the old one or the new one."""
@@ -115,3 +140,12 @@ class Run:
                 do=f"look at the batch in {path.name}, lower the learning rate, start again",
             )
         )
+
+
+def weighted_parts(outcomes: Sequence[tuple[ClipOutcome, float]]) -> dict[str, float]:
+    """The sum of each part of some outcomes, each times its share of the batch."""
+    totals: dict[str, float] = {}
+    for outcome, share in outcomes:
+        for name, value in outcome.parts.items():
+            totals[name] = totals.get(name, 0.0) + value * share
+    return totals

@@ -13,7 +13,8 @@ class RunOptions:
     """Where a run reads and writes, and how often it is saved, logged and measured.
 
     data_root: folder with `train/`. Numbers of steps are 1 or more; validate_every 0 measures nothing. workers:
-    processes that make batches ahead; 0 makes them in between.
+    processes that make batches ahead, for each process that trains; 0 makes them in between. micro_clips: clips that
+    go through the student at once; their gradients add up to those of the batch. None: all that a process has.
     """
 
     out: Path
@@ -23,13 +24,14 @@ class RunOptions:
     log_every: int = 20
     sample_every: int = 500
     validate_every: int = 0
+    micro_clips: int | None = None
     resume: bool = False
     stop_after: int | None = None
     """Stop (and save) once this many steps are finished in all; None runs to the end."""
 
     def __post_init__(self) -> None:
         """Raise ContractError for a number that makes no sense."""
-        for name in ("save_every", "log_every", "sample_every", "stop_after"):
+        for name in ("save_every", "log_every", "sample_every", "stop_after", "micro_clips"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ContractError(explain(name, expected="1 or more", got=value, do="correct it"))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from sam2lite_mobile.training.annotated import DERIVED_TRACKS
 from sam2lite_mobile.training.clip_settings import Bytes, ClipSettings
 from sam2lite_mobile.training.cut_outs import view_image, view_mask
 from sam2lite_mobile.training.motion import Floats, Generator, View
 from sam2lite_mobile.training.motion_paths import camera_poses
 from sam2lite_mobile.training.pools import MIN_OBJECT_PX, StillPool, VideoPool, cut_by_border
 from sam2lite_mobile.training.scene import Scene, cover, covered, distractor, occluder, positions, slip_behind
-from sam2lite_mobile.training.sources import DERIVED_TRACKS
 
 SPARSE_FRAMES = 8
 """A sequence of at most this many frames was sampled far apart: no frame of it is skipped."""

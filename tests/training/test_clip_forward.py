@@ -16,7 +16,9 @@ from sam2lite_mobile.runtime.prompts import Box, Prompt, mask_prompt_logits
 from sam2lite_mobile.runtime.tracker import Tracker
 from sam2lite_mobile.student.student import Student, example_inputs
 from sam2lite_mobile.training.clip_forward import ClipBatch, ClipForward, ClipOutcome, ForwardSettings, float32_inside
+from sam2lite_mobile.training.draws import Draws
 from sam2lite_mobile.training.optimization import FIRST_TUNED_STEM_BLOCK, build_optimizer, stem_parameter
+from sam2lite_mobile.training.pair_memory import hidden_tokens
 from tests.training.short_runs import moving_square, short_recipe, small_student
 
 PLAIN = ForwardSettings(prompt_share=0, correction_share=0, prune_share=0, recent_drop_share=0, largest_frame_span=1)
@@ -127,10 +129,10 @@ def test_dropped_recent_tokens_are_not_read() -> None:
 
 
 def test_pruning_hides_about_half_of_the_recent_tokens() -> None:
-    forward = ClipForward(small_student(), replace(PLAIN, prune_share=1), bfloat16=False)
-    hidden = forward._hidden_tokens(2, 8, torch.Generator().manual_seed(0)) != 0
+    hidden = hidden_tokens(2, 8, Draws(torch.Generator().manual_seed(0), range(8), 8), prune_share=1, drop_share=0) != 0
     assert 0.45 < hidden.float().mean() < 0.55
-    assert forward._hidden_tokens(1, 8, torch.Generator()).ne(0).all()  # no frame but the first is remembered yet
+    first = hidden_tokens(1, 8, Draws(torch.Generator(), range(8), 8), prune_share=1, drop_share=0)
+    assert first.ne(0).all()  # no frame but the first is remembered yet
 
 
 def test_correction_is_read_at_its_frame_when_one_is_drawn() -> None:

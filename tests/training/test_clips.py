@@ -216,6 +216,69 @@ def test_data_without_a_fitting_object_ends_in_an_error(tmp_path: Path):
         ClipSource(tmp_path, ClipSettings(size_px=32, video_share=1.0), seed=0).clip(0)
 
 
+def break_files(data_root: Path, pattern: str) -> None:
+    for path in data_root.rglob(pattern):
+        path.write_bytes(b"no picture")
+
+
+def test_draw_that_meets_a_broken_file_is_skipped_and_reported(tmp_path: Path):
+    write_data(tmp_path)
+    break_files(tmp_path, "roller/00004.jpg")
+    settings = ClipSettings(size_px=32, frames=2, video_share=1.0)
+    source = ClipSource(tmp_path, settings, seed=0)
+
+    reports = []
+    for index in range(20):
+        source.clip(index)
+        reports += source.take_reports()
+    assert 2 <= len(reports) <= 5
+    assert re.match(r"skipped, 1 of \d+ draws broken: image .*roller/00004\.jpg: expected a JPEG", reports[0])
+    assert source.take_reports() == []
+    # What was drawn before does not matter: clips after broken draws are those of a source that had none before.
+    assert all(same(source.clip(index), ClipSource(tmp_path, settings, seed=0).clip(index)) for index in range(20, 30))
+
+
+def test_clips_that_meet_no_broken_file_are_those_of_whole_data(tmp_path: Path, data: Path):
+    write_data(tmp_path)
+    break_files(tmp_path, "roller/00004.jpg")
+    settings = ClipSettings(size_px=32, frames=2, video_share=1.0)
+    whole, broken = ClipSource(data, settings, seed=0), ClipSource(tmp_path, settings, seed=0)
+
+    changed = 0
+    for index in range(40):
+        differs = not same(whole.clip(index), broken.clip(index))
+        assert differs <= bool(broken.take_reports())
+        changed += differs
+    assert changed > 0
+
+
+def test_broken_draws_are_allowed_up_to_one_in_a_hundred(tmp_path: Path):
+    write_data(tmp_path)
+    break_files(tmp_path, "roller/*.png")
+    source = ClipSource(tmp_path, ClipSettings(size_px=32, frames=2, video_share=1.0), seed=0)
+
+    def draw_on() -> None:
+        for index in range(100):
+            source.clip(index)
+
+    stopped = "at most 1% of draws broken, got 11 of [0-9]+ draws broken, the last: image .*png"
+    with pytest.raises(DataError, match=stopped):
+        draw_on()
+    assert len(source.take_reports()) == 10  # of 1000 draws that many may be broken; the next one ended it
+
+
+def test_share_of_broken_draws_is_counted_over_all_draws(data: Path, monkeypatch: pytest.MonkeyPatch):
+    source = ClipSource(data, ClipSettings(size_px=32, frames=2, video_share=1.0), seed=0)
+    source._draws, source._broken = 4999, 49
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise DataError("broken")
+
+    monkeypatch.setattr("sam2lite_mobile.training.clips.video_scene", broken)
+    with pytest.raises(DataError, match="got 51 of 5001 draws broken"):
+        source.clip(0)
+
+
 def test_negative_seed_is_refused(data: Path):
     with pytest.raises(ContractError, match="seed"):
         ClipSource(data, ClipSettings(), seed=-1)

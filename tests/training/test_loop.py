@@ -174,6 +174,18 @@ def test_gradient_that_is_not_finite_stops_before_the_step_and_saves_the_batch(
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+def test_batches_tell_of_draws_that_were_skipped(tmp_path: Path, workers: int) -> None:
+    data = write_data(tmp_path / "data")
+    (data / "train/video/davis2016-train/Annotations/roller/00004.png").write_bytes(b"no picture")
+    recipe = short_recipe(phases=(Phase(clips=12, frames=4, video_share=1),))
+
+    told: list[str] = []
+    assert len(list(iterate_steps(data, recipe, 0, workers=workers, on_skipped=told.append))) == 12
+    assert 1 <= len(told) <= 10
+    assert all("roller/00004.png" in line for line in told)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
 def test_broken_data_stops_with_its_own_message_and_the_finished_steps_are_saved(tmp_path: Path, workers: int) -> None:
     data, out = write_data(tmp_path / "data"), tmp_path / "run"
     for image in data.rglob("images/*/images/*.jpg"):
@@ -255,7 +267,7 @@ def test_missing_data_and_held_out_names_are_refused_before_the_folder_is_made(
     small_data: Path, tmp_path: Path
 ) -> None:
     options = RunOptions(out=tmp_path / "run", data_root=tmp_path / "nowhere")
-    with pytest.raises(DataError, match="training videos: expected data sets in"):
+    with pytest.raises(DataError, match="training videos: expected data sets with videos in"):
         train(short_recipe(), options)
     options = replace(options, data_root=small_data)
     with pytest.raises(DataError, match="got rollerr; correct the names"):
