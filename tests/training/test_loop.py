@@ -267,7 +267,7 @@ def test_missing_data_and_held_out_names_are_refused_before_the_folder_is_made(
     small_data: Path, tmp_path: Path
 ) -> None:
     options = RunOptions(out=tmp_path / "run", data_root=tmp_path / "nowhere")
-    with pytest.raises(DataError, match="training videos: expected data sets with videos in"):
+    with pytest.raises(DataError, match="training videos: expected data sets in"):
         train(short_recipe(), options)
     options = replace(options, data_root=small_data)
     with pytest.raises(DataError, match="got rollerr; correct the names"):
