@@ -1,6 +1,6 @@
 """Sessions: everything that this repository can be asked to do, each from a bare machine with Python 3.11.
 
-Five sessions need torch, and torch with the converters is 2 GB and minutes to install. They share one environment,
+Seven sessions need torch, and torch with the converters is 2 GB and minutes to install. They share one environment,
 which the session `toolkit` makes in .nox/toolkit and the others require. It is installed again only when this file or
 pyproject.toml has changed. `lite` and `lint` have small environments of their own, because their point is what is
 absent: `lite` proves that the runtime needs NumPy alone.
@@ -118,6 +118,13 @@ def bench(session: nox.Session) -> None:
     run(session, "python", "-m", "pip", "install", "--quiet", "--no-deps", *group("peer"))
     (ROOT / "dist").mkdir(exist_ok=True)
     run(session, "sam2lite", "bench", "--json", "dist/bench.json", *session.posargs)
+
+
+@nox.session(python=False, requires=["toolkit"])
+def bench_train(session: nox.Session) -> None:
+    """Measure what training costs, into dist/bench_train.json. Options, such as another --recipe, are passed on."""
+    (ROOT / "dist").mkdir(exist_ok=True)
+    run(session, "sam2lite", "bench-train", "--recipe", "smoke", "--json", "dist/bench_train.json", *session.posargs)
 
 
 @nox.session(python=PYTHON)

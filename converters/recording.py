@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2lite_mobile import contract
+from sam2lite_mobile.engines.wrapper import EngineWrapper
 from sam2lite_mobile.evaluation.datasets import DavisLayout, read_frame, read_mask
 from sam2lite_mobile.evaluation.prompting import tight_box
-from sam2lite_mobile.runtime.engine import Engine, EngineDescription
+from sam2lite_mobile.runtime.engine import Engine
 from sam2lite_mobile.runtime.prompts import Point, Prompt
 from sam2lite_mobile.runtime.tracker import Tracker
 
@@ -36,39 +37,17 @@ def read_clip(layout: DavisLayout, sequence: str, *, frames: int) -> Clip:
     return Clip(sequence, tuple(read_frame(file.image) for file in files), mask)
 
 
-class RecordingEngine:
-    """An engine that passes calls on and keeps the last inputs of each graph."""
+class RecordingEngine(EngineWrapper):
+    """An engine that keeps the last inputs of each graph, by graph id, in `calls`."""
 
     def __init__(self, inner: Engine) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.calls: dict[str, Tensors] = {}
 
-    @property
-    def bank_tokens(self) -> int:
-        """Of the inner engine."""
-        return self.inner.bank_tokens
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Of the inner engine."""
-        return self.inner.sizes
-
-    def load(self, graph_ids: Iterable[str]) -> None:
-        """Pass on."""
-        self.inner.load(graph_ids)
-
-    def warm_up(self, size: int) -> None:
-        """Pass on."""
-        self.inner.warm_up(size)
-
     def run(self, graph_id: str, tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """Pass on and keep a copy of the inputs."""
+        """The inner engine's outputs; a copy of the inputs is kept."""
         self.calls[graph_id] = {name: np.array(value, copy=True) for name, value in tensors.items()}
-        return self.inner.run(graph_id, tensors)
-
-    def describe(self) -> EngineDescription:
-        """Of the inner engine."""
-        return self.inner.describe()
+        return super().run(graph_id, tensors)
 
 
 def record_inputs(engine: Engine, clip: Clip, sizes: Iterable[int]) -> dict[str, Tensors]:

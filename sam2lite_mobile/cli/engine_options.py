@@ -64,10 +64,18 @@ class OpenEngine:
 
 
 def open_engine(
-    engine: str, *, checkpoint: Path | None, package: Path | None, threads: int, size: int, window: int
+    engine: str,
+    *,
+    checkpoint: Path | None,
+    package: Path | None,
+    threads: int,
+    size: int,
+    window: int,
+    bank_tokens: int | None = None,
 ) -> OpenEngine:
     """The engine that the options ask for, with the graphs of this input size loaded and run once.
 
+    bank_tokens: budget of the memory bank; None for the engine's own.
     Raises ContractError for a size or window that the contract or the engine does not have, and what `engine_source`
     and `create_engine` raise.
     """
@@ -75,7 +83,7 @@ def open_engine(
 
     check_settings(size=size, window=window)
     source = engine_source(engine, checkpoint=checkpoint, package=package)
-    ready = create_engine(engine, source=source, threads=threads)
+    ready = create_engine(engine, source=source, threads=threads, bank_tokens=bank_tokens)
     if size not in ready.sizes:
         raise ContractError(
             explain(f"engine {engine} --size", expected=" ".join(map(str, ready.sizes)), got=size, do="name one")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sam2lite_mobile.cli.engine_options import Checkpoint, EngineName, Package, Size, Threads, Window, open_engine
+from sam2lite_mobile.cli.memory_options import Budget, SelectionName, SelectionSeed, bank_tokens, memory_choice
 from sam2lite_mobile.contract import FULL_SIZE, WINDOW_MAX
 from sam2lite_mobile.errors import ContractError, explain
 
@@ -42,6 +43,9 @@ def evaluate(
     package: Package = None,
     size: Size = FULL_SIZE,
     window: Window = WINDOW_MAX,
+    budget: Budget = None,
+    selection: SelectionName = "gate",
+    selection_seed: SelectionSeed = None,
     threads: Threads = 1,
     prompt: Prompts = "mask",
     sequences: Sequences = None,
@@ -55,6 +59,11 @@ def evaluate(
     (semi-supervised DAVIS); a sequence with several objects counts every object. A click goes to the object's most
     interior pixel; a box is the tight one.
 
+    The memory keeps --budget tokens, by the scores of the student's gate or, to compare, of a rule in its place: fifo
+    (newest first), uniform (cells spread evenly over the frame), random, or simple (uncertain cells and cells of the
+    object). Anchors and recent frames come first with all of them. With --budget unbounded it keeps every token of
+    every frame and has no window (torch only). A package has the budget that it was built with.
+
     Finished sequences are kept in FILE.partial until the end; --resume goes on from there if nothing else changed.
     """
     from sam2lite_mobile import __version__
@@ -64,15 +73,25 @@ def evaluate(
     from sam2lite_mobile.evaluation.datasets import DavisLayout
     from sam2lite_mobile.evaluation.evaluate import evaluate_sequences
     from sam2lite_mobile.evaluation.results import PartialRun
+    from sam2lite_mobile.evaluation.selection import Selection
 
     kind = _prompt_kind(prompt)
+    memory = memory_choice(selection, seed=selection_seed, budget=budget)
     layout = DavisLayout(data)
     names = layout.split(split)
     split_name = split if split == "all" else Path(split).stem
     if sequences is not None:
         names = _subset(names, sequences, split=split)
         split_name = f"part of {split_name}"  # a score of a part must not pass for one of the split
-    ready = open_engine(engine, checkpoint=checkpoint, package=package, threads=threads, size=size, window=window)
+    ready = open_engine(
+        engine,
+        checkpoint=checkpoint,
+        package=package,
+        threads=threads,
+        size=size,
+        window=window,
+        bank_tokens=bank_tokens(budget),
+    )
     conditions = Conditions(
         package_version=__version__,
         data=data.resolve().name,
@@ -81,6 +100,9 @@ def evaluate(
         prompt=kind,
         size=size,
         window=window,
+        budget=None if memory.selection is None else ready.engine.bank_tokens,
+        selection=memory.selection,
+        selection_seed=memory.seed if memory.selection is Selection.RANDOM else None,
         max_frames=max_frames,
         engine=engine_info(ready.engine.describe(), ready.checkpoint_sha256),
         machine=this_machine(),
@@ -95,6 +117,7 @@ def evaluate(
             size=size,
             prompt=kind,
             window=window,
+            memory=memory,
             max_frames=max_frames,
             save_masks=save_masks,
             on_frame=lambda name, done, total: progress.update(

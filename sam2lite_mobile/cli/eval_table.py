@@ -45,9 +45,17 @@ def conditions_line(conditions: Conditions) -> str:
     """What the figures hold for, in one line."""
     engine, machine = conditions.engine, conditions.machine
     return (
-        f"{conditions.size} px, window {conditions.window}, {engine.name} {engine.version} {engine.precision} "
+        f"{conditions.size} px, {memory_name(conditions)}, {engine.name} {engine.version} {engine.precision} "
         f"({engine.detail}), threads: {engine.threads}, {machine.processor}"
     )
+
+
+def memory_name(conditions: Conditions) -> str:
+    """The memory that was measured: its window, tokens and what chose them."""
+    if conditions.budget is None:
+        return "unbounded memory"
+    seed = "" if conditions.selection_seed is None else f" {conditions.selection_seed}"
+    return f"window {conditions.window}, {conditions.budget} tokens by {conditions.selection}{seed}"
 
 
 def _scores(jf_mean: float, j: Measure, f: Measure) -> tuple[str, ...]:

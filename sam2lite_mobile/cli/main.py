@@ -21,10 +21,13 @@ COMMANDS: dict[str, str] = {
     "eval": "Measure J and F on sequences in DAVIS layout.",
     "bench": "Time a frame of the students, stage by stage, beside EdgeTAM's.",
     "train": "Train a student from a recipe.",
+    "teach": "Ask a teacher about the clips of a recipe ahead of training.",
+    "bench-train": "Measure what training costs: speed, waiting for data and memory of each phase.",
+    "ablate": "Train every variant of a suite with every seed, and compare them.",
     "data": "Pack training data into shards, or look at the clips that are made of it.",
     "verify": "Check a package: files, hashes, tensors, constants and gates. Exit status 1 if anything is wrong.",
 }
-"""Commands and the first line of their help. Command `name` lives in sam2lite_mobile/cli/<name>.py."""
+"""Commands and the first line of their help; `module_of` says where each one lives."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,10 +59,15 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     named = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, summary in COMMANDS.items():
         if name == named:
-            importlib.import_module(f"sam2lite_mobile.cli.{name}").register(app)
+            importlib.import_module(module_of(name)).register(app)
         else:
             app.command(name, help=summary)(_unnamed)
     return app
+
+
+def module_of(command: str) -> str:
+    """The module with `register(app)` of a command: its name, with underscores."""
+    return f"sam2lite_mobile.cli.{command.replace('-', '_')}"
 
 
 def _print_version(wanted: bool) -> None:

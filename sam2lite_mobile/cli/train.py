@@ -36,6 +36,10 @@ MicroClips = Annotated[
     int | None,
     typer.Option("--micro-clips", metavar="N", min=1, help="Clips in memory at once; their gradients add up."),
 ]
+TeacherCache = Annotated[
+    Path | None,
+    typer.Option("--teacher-cache", metavar="DIR", help="Keep the teacher's answers here, and use those that are."),
+]
 StopAfter = Annotated[
     int | None, typer.Option("--stop-after", metavar="STEPS", min=1, help="Save and stop after this step.")
 ]
@@ -48,6 +52,10 @@ ValidateEvery = Annotated[
         "--validate-every", metavar="N", min=0, help="Steps between two measurements on held-out videos; 0: none."
     ),
 ]
+
+
+REPEATED = "workers save_every log_every sample_every validate_every micro_clips teacher_cache".split()
+"""Options of a run that the line which goes on with it repeats, where they are not at their defaults."""
 
 
 def register(app: typer.Typer) -> None:
@@ -64,6 +72,7 @@ def train(
     threads: Threads = None,
     device: Device = "auto",
     micro_clips: MicroClips = None,
+    teacher_cache: TeacherCache = None,
     stop_after: StopAfter = None,
     save_every: SaveEvery = RunOptions.save_every,
     log_every: LogEvery = RunOptions.log_every,
@@ -108,6 +117,7 @@ def train(
         sample_every=sample_every,
         validate_every=validate_every,
         micro_clips=micro_clips,
+        teacher_cache=teacher_cache,
         resume=resume,
         stop_after=stop_after,
     )
@@ -131,7 +141,7 @@ def resume_line(recipe: str, options: RunOptions, *, data: Path | None, threads:
         words += ["--data", str(data)]
     if threads is not None:
         words += ["--threads", str(threads)]
-    for name in ("workers", "save_every", "log_every", "sample_every", "validate_every", "micro_clips"):
+    for name in REPEATED:
         value = getattr(options, name)
         if value != getattr(RunOptions, name):
             words += [f"--{name.replace('_', '-')}", str(value)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from sam2lite_mobile.contract import BANK_TOKENS
 from sam2lite_mobile.errors import ContractError, MissingBackendError, explain
 from sam2lite_mobile.runtime.engine import Engine
 
@@ -20,29 +21,39 @@ from sam2lite_mobile.runtime.engine import Engine
 class EngineEntry:
     """How one engine is made.
 
-    create: from a source (None: the default one, if it has one) and a number of threads. takes: what its source is,
-    "checkpoint" or "package". extra: the extra of this package that installs its framework.
+    create: from a source (None: the default one, if it has one), a number of threads and a bank budget (None: its own).
+    takes: what its source is, "checkpoint" or "package". extra: the extra of this package that installs its framework.
     """
 
-    create: Callable[[Path | None, int], Engine]
+    create: Callable[[Path | None, int, int | None], Engine]
     takes: str
     extra: str
 
 
-def _torch(source: Path | None, threads: int) -> Engine:
+def _torch(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
     from sam2lite_mobile.engines.torch_engine import TorchEngine
 
-    return TorchEngine.from_checkpoint(source, threads=threads)
+    return TorchEngine.from_checkpoint(source, bank_tokens=bank_tokens or BANK_TOKENS, threads=threads)
 
 
-def _coreml(source: Path | None, threads: int) -> Engine:
+def _coreml(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
     if source is None:
         raise ContractError(
             explain("engine coreml", expected="a package folder", got="none", do="name one: --package DIR")
         )
     from sam2lite_mobile.engines.coreml import CoreMLEngine
 
-    return CoreMLEngine(source)
+    engine = CoreMLEngine(source)
+    if bank_tokens not in (None, engine.bank_tokens):
+        raise ContractError(
+            explain(
+                f"bank budget of {source}",
+                expected=engine.bank_tokens,
+                got=bank_tokens,
+                do=f"build a package with --bank-tokens {bank_tokens}",
+            )
+        )
+    return engine
 
 
 ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
@@ -60,19 +71,20 @@ def engine_entry(name: str) -> EngineEntry:
     return ENGINES[name]
 
 
-def create_engine(name: str, *, source: Path | None = None, threads: int = 1) -> Engine:
+def create_engine(name: str, *, source: Path | None = None, threads: int = 1, bank_tokens: int | None = None) -> Engine:
     """An engine that is ready to load graphs.
 
     source: a checkpoint file for torch (None: the default weights), a package folder for coreml. threads: processor
-    threads that it may use, where the framework lets one choose. Raises ContractError for an unknown name or a wrong
-    source, MissingBackendError with the install line if its framework is missing, and what the engine raises for a
-    broken source.
+    threads that it may use, where the framework lets one choose. bank_tokens: budget of the memory bank, 128 to 512;
+    None for that of a package, or of the contract. Raises ContractError for an unknown name, a wrong source or a budget
+    that a package was not built for, MissingBackendError with the install line if its framework is missing, and what
+    the engine raises for a broken source.
     """
     entry = engine_entry(name)
     if threads < 1:
         raise ContractError(explain("threads", expected="1 or more", got=threads, do="leave the option out"))
     with _install_line(name):
-        return entry.create(source, threads)
+        return entry.create(source, threads, bank_tokens)
 
 
 def default_source(name: str) -> Path | None:

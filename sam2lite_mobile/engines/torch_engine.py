@@ -93,7 +93,6 @@ class TorchEngine:
     def run(self, graph_id: str, tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Outputs of a graph by name, float32. Raises ContractError for an unknown graph or misshapen inputs."""
         spec = self._spec(graph_id)
-        arguments = {}
         for tensor in spec.inputs:
             array = tensors.get(tensor.name)
             if array is None or array.shape != tensor.shape or array.dtype != np.float32:
@@ -106,6 +105,19 @@ class TorchEngine:
                         do="check the input size and the bank budget",
                     )
                 )
+        return self.run_any_memory(graph_id, tensors)
+
+    def run_any_memory(
+        self, graph_id: str, tensors: Mapping[str, NDArray[np.float32]]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Outputs of a graph by name, as `run` gives them, where memory may hold any number of tokens.
+
+        Shapes are the caller's to check. Raises ContractError for an unknown graph.
+        """
+        spec = self._spec(graph_id)
+        arguments = {}
+        for tensor in spec.inputs:
+            array = tensors[tensor.name]
             writable = array if array.flags.writeable else array.copy()  # torch warns of read-only memory
             arguments[tensor.name] = torch.from_numpy(np.ascontiguousarray(writable))
         with torch.inference_mode():

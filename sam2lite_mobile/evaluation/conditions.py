@@ -35,7 +35,11 @@ class Machine(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that a score depends on. Results may be compared, and runs resumed, where it is equal."""
+    """Everything that a score depends on. Results may be compared, and runs resumed, where it is equal.
+
+    budget: tokens of the memory bank; None keeps every token of every frame, whatever the window. selection: what
+    scored the tokens, None without a budget. selection_seed: of the random selection, else None.
+    """
 
     package_version: str
     data: str
@@ -44,6 +48,9 @@ class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
     prompt: str
     size: int
     window: int
+    budget: Annotated[int, Meta(ge=1)] | None
+    selection: str | None
+    selection_seed: Annotated[int, Meta(ge=0)] | None
     max_frames: int | None
     engine: EngineInfo
     machine: Machine

@@ -14,14 +14,17 @@ from sam2lite_mobile.contract import FULL_SIZE, WINDOW_MAX
 from sam2lite_mobile.errors import ContractError, DataError, explain
 from sam2lite_mobile.evaluation.datasets import DavisLayout, read_frame, read_mask
 from sam2lite_mobile.evaluation.davis import boundary_measure, region_similarity
+from sam2lite_mobile.evaluation.memory_choice import MemoryChoice, choosing_tracker
 from sam2lite_mobile.evaluation.prompting import PromptKind, prompt_from_mask
 from sam2lite_mobile.evaluation.results import ObjectScores, SequenceResult, sequence_result
 from sam2lite_mobile.media.label_maps import exclusive_label_map, object_ids, write_label_map
 from sam2lite_mobile.runtime.engine import Engine
-from sam2lite_mobile.runtime.tracker import Tracker
 
 FRAMES_MIN = 3
 """The first frame is given and the last is left out, so fewer frames leave nothing to evaluate."""
+
+BY_GATE = MemoryChoice()
+"""The memory that ships: a bank by the student's gate."""
 
 FrameObserver = Callable[[str, int, int], None]
 """Called with sequence, frames done and frames in all, after every frame."""
@@ -44,6 +47,7 @@ def evaluate_sequences(
     size: int = FULL_SIZE,
     prompt: PromptKind = PromptKind.MASK,
     window: int = WINDOW_MAX,
+    memory: MemoryChoice = BY_GATE,
     max_frames: int | None = None,
     save_masks: Path | None = None,
     on_frame: FrameObserver | None = None,
@@ -57,6 +61,7 @@ def evaluate_sequences(
             size=size,
             prompt=prompt,
             window=window,
+            memory=memory,
             max_frames=max_frames,
             save_masks=save_masks,
             on_frame=on_frame,
@@ -71,6 +76,7 @@ def evaluate_sequence(
     size: int = FULL_SIZE,
     prompt: PromptKind = PromptKind.MASK,
     window: int = WINDOW_MAX,
+    memory: MemoryChoice = BY_GATE,
     max_frames: int | None = None,
     save_masks: Path | None = None,
     on_frame: FrameObserver | None = None,
@@ -81,8 +87,9 @@ def evaluate_sequence(
     annotation at full size; where masks of several objects overlap, the higher logit wins. An object that first
     appears in the last two frames has no evaluated frame and is left out.
 
-    size, window: input size R in pixels and memory window in frames. max_frames: only so many frames are used, as
-    if the sequence ended there. save_masks: label maps are written to SAVE_MASKS/SEQUENCE/FRAME.png.
+    size, window: input size R in pixels and memory window in frames. memory: which tokens are kept, of as many as the
+    engine's bank holds. max_frames: only so many frames are used, as if the sequence ended there. save_masks: label
+    maps are written to SAVE_MASKS/SEQUENCE/FRAME.png.
     Raises DataError for a broken data set, ContractError for an option that the contract does not have.
     """
     if max_frames is not None and max_frames < FRAMES_MIN:
@@ -94,7 +101,7 @@ def evaluate_sequence(
         raise DataError(
             explain(sequence, expected=f"{FRAMES_MIN} frames or more", got=len(frames), do="leave the sequence out")
         )
-    tracker = Tracker(engine, size=size, window=window, timer=time.perf_counter)
+    tracker = choosing_tracker(engine, memory, size=size, window=window, timer=time.perf_counter)
     tracks: dict[int, _Track] = {}
     latency_ms: dict[str, list[float]] = {}
     for index, frame in enumerate(frames):

@@ -10,13 +10,17 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from sam2lite_mobile.contract import BANK_TOKENS
 from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.conditions import Conditions
 from sam2lite_mobile.evaluation.davis import SequenceStatistics, evaluated_frames, sequence_statistics
 from sam2lite_mobile.evaluation.latency import Percentiles, percentiles
+from sam2lite_mobile.evaluation.selection import Selection
 from sam2lite_mobile.media.atomic_file import replace_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+BEFORE_SELECTION = 1
+"""The version without budget and selection: there was one budget, and the gate chose."""
 RESULT_BYTES = 256 * 2**20
 """A larger result file is refused unread."""
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -120,12 +124,17 @@ def write_result(path: Path, result: EvaluationResult) -> None:
 
 
 def read_result(path: Path) -> EvaluationResult:
-    """A result file. Raises DataError if it is missing, too large, of another schema version or breaks the schema."""
+    """A result file, of this schema version or the one before.
+
+    Raises DataError if it is missing, too large, of another schema version or breaks the schema.
+    """
     try:
         if path.stat().st_size > RESULT_BYTES:
             raise DataError(explain(str(path), expected=f"at most {RESULT_BYTES} bytes", got="more", do="split it"))
         data = path.read_bytes()
         version = msgspec.json.decode(data, type=_Versioned).schema_version
+        if version == BEFORE_SELECTION:
+            return _upgraded(data)
         if version != SCHEMA_VERSION:
             raise DataError(
                 explain(str(path), expected=f"schema version {SCHEMA_VERSION}", got=version, do="evaluate again")
@@ -206,6 +215,14 @@ def _differences(first: Conditions, second: Conditions) -> list[str]:
 
 class _Versioned(Struct):
     schema_version: int
+
+
+def _upgraded(data: bytes) -> EvaluationResult:
+    """The result of a file of version 1."""
+    content = msgspec.json.decode(data)
+    if isinstance(content.get("conditions"), dict):
+        content["conditions"] |= {"budget": BANK_TOKENS, "selection": Selection.GATE, "selection_seed": None}
+    return msgspec.convert(content | {"schema_version": SCHEMA_VERSION}, EvaluationResult)
 
 
 def _mean_measures(objects: Sequence[ObjectScores]) -> tuple[Measure, Measure]:

@@ -6,7 +6,7 @@ decide inside a group differ. So a full bank of the shipped student differs by w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 
@@ -14,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam2lite_mobile.contract import AGE_FRAMES, MEMORY_GRID
-from sam2lite_mobile.runtime.engine import Engine, EngineDescription
+from sam2lite_mobile.engines.wrapper import EngineWrapper
+from sam2lite_mobile.runtime.engine import Engine
 from sam2lite_mobile.student.constants import POSITION_CHANNELS, gaussian_code
+from sam2lite_mobile.student.token_gate import OBJECT_SCORE, OBJECT_SHARE, UNCERTAIN_SCORE
 
-OBJECT_SHARE = np.float32(0.02)
-"""A cell shows the object where its mask mean is above this."""
-UNCERTAIN_SCORE, OBJECT_SCORE = np.float32(2), np.float32(1.5)
-"""Weights of the simple rule, of the prototype that the bank's order was chosen with."""
 HASH_SEED = 0x9E3779B9
-"""What the random selection's draws start from: fixed, so that a measurement can be repeated."""
+"""What the random selection's draws start from, times seed + 1: odd, so that 2^32 seeds have different starts."""
 
 
 class Selection(StrEnum):
@@ -30,7 +28,7 @@ class Selection(StrEnum):
 
     gate: the student's token gate. fifo: the newer token; within a frame, by the bank's last tie rule, the lower cell.
     uniform: cells spread evenly over the grid, the same in every frame, so that frames keep equal numbers.
-    random: a hash of frame and cell. simple: uncertain cells and cells of the object.
+    random: a hash of frame, cell and seed. simple: uncertain cells and cells of the object, which the gate starts as.
     """
 
     GATE = "gate"
@@ -48,11 +46,13 @@ def rule_scores(
     age: NDArray[np.int64],
     mask_mean: NDArray[np.float32],
     uncertainty: NDArray[np.float32],
+    seed: int = 0,
 ) -> NDArray[np.float32]:
     """Scores of tokens without a network: float32 of the arguments' common shape, finite; higher is kept first.
 
     frame: any count that is the same for all tokens of a frame and for no other's. cell: 0..255. age: frames since
-    written. mask_mean: the first channel of the token's value. uncertainty: as the contract has it.
+    written. mask_mean: the first channel of the token's value. uncertainty: as the contract has it. seed: 0 to
+    2^32 - 1, of the random selection alone.
     Raises ValueError for `Selection.GATE`, whose scores a student computes.
     """
     if selection is Selection.FIFO:
@@ -60,41 +60,25 @@ def rule_scores(
     if selection is Selection.UNIFORM:
         return -_spread_order()[cell].astype(np.float32)
     if selection is Selection.RANDOM:
-        return _hashed(frame, cell)
+        return _hashed(frame, cell, seed)
     if selection is Selection.SIMPLE:
-        on_object = (mask_mean > OBJECT_SHARE).astype(np.float32)
-        return UNCERTAIN_SCORE * uncertainty + OBJECT_SCORE * on_object
+        on_object = (mask_mean > np.float32(OBJECT_SHARE)).astype(np.float32)
+        return np.float32(UNCERTAIN_SCORE) * uncertainty + np.float32(OBJECT_SCORE) * on_object
     raise ValueError("the gate's scores come from a student")
 
 
-class SelectionEngine:
+class SelectionEngine(EngineWrapper):
     """An engine whose token gate is replaced by a rule; every other graph is the inner engine's.
 
-    For one video: it counts image encodings to tell frames apart. Construct another for the next.
+    seed: of the random selection. For one video: it counts image encodings to tell frames apart. Construct another
+    for the next.
     """
 
-    def __init__(self, engine: Engine, selection: Selection) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, selection: Selection, *, seed: int = 0) -> None:
+        super().__init__(engine)
         self._selection = selection
+        self._seed = seed
         self._frame = -1
-
-    @property
-    def bank_tokens(self) -> int:
-        """B of the inner engine."""
-        return self._engine.bank_tokens
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Input sizes of the inner engine."""
-        return self._engine.sizes
-
-    def load(self, graph_ids: Iterable[str]) -> None:
-        """Load the inner engine's graphs."""
-        self._engine.load(graph_ids)
-
-    def warm_up(self, size: int) -> None:
-        """Warm the inner engine up."""
-        self._engine.warm_up(size)
 
     def run(self, graph_id: str, tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Outputs of one graph by name: the rule's scores for `token_gate`, which the inner engine does not run."""
@@ -107,15 +91,12 @@ class SelectionEngine:
                 age=age,
                 mask_mean=tensors["values"][..., 0],
                 uncertainty=tensors["uncertainty"],
+                seed=self._seed,
             )
             return {"scores": scores}
         if graph_id.startswith("image_encoder"):
             self._frame += 1
-        return self._engine.run(graph_id, tensors)
-
-    def describe(self) -> EngineDescription:
-        """What runs the other graphs."""
-        return self._engine.describe()
+        return super().run(graph_id, tensors)
 
 
 def cells_of(keys: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -145,10 +126,11 @@ def _spread_order() -> NDArray[np.int64]:
     return order
 
 
-def _hashed(frame: NDArray[np.int64], cell: NDArray[np.int64]) -> NDArray[np.float32]:
+def _hashed(frame: NDArray[np.int64], cell: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
     """A number in 0..1 for each frame and cell: the finalizer of MurmurHash3 (Appleby, public domain), top 24 bits."""
     cells = MEMORY_GRID * MEMORY_GRID
-    x = (frame * cells + cell).astype(np.uint32) ^ np.uint32(HASH_SEED)  # modulo 2^32, also for negative frames
+    start = np.uint32(HASH_SEED * (seed + 1) & 0xFFFFFFFF)
+    x = (frame * cells + cell).astype(np.uint32) ^ start  # modulo 2^32, also for negative frames
     x ^= x >> np.uint32(16)
     x *= np.uint32(0x85EBCA6B)
     x ^= x >> np.uint32(13)

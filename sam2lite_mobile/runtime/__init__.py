@@ -8,6 +8,7 @@ from sam2lite_mobile.runtime.frames import image_tensor, luma, resize_frame
 from sam2lite_mobile.runtime.masks import frame_mask, label_map, logits_at_frame
 from sam2lite_mobile.runtime.memory_bank import BankContents, FrameTokens, MemoryBank
 from sam2lite_mobile.runtime.motion import cell_motion, luma_grid
+from sam2lite_mobile.runtime.object_memory import ObjectMemory
 from sam2lite_mobile.runtime.prompts import Box, Point, Prompt, encode_prompt, mask_prompt_logits
 from sam2lite_mobile.runtime.tracker import MAX_OBJECTS, FrameResult, ObjectResult, Tracker
 
@@ -20,6 +21,7 @@ __all__ = [
     "FrameResult",
     "FrameTokens",
     "MemoryBank",
+    "ObjectMemory",
     "ObjectResult",
     "Point",
     "Prompt",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import perf_counter
 
 import numpy as np
@@ -31,6 +31,7 @@ from sam2lite_mobile.runtime.frames import check_frame, image_tensor, resize_fra
 from sam2lite_mobile.runtime.masks import MASK_LOGIT, check_object_id, frame_mask
 from sam2lite_mobile.runtime.memory_bank import FrameTokens, MemoryBank
 from sam2lite_mobile.runtime.motion import cell_motion, luma_grid
+from sam2lite_mobile.runtime.object_memory import ObjectMemory
 from sam2lite_mobile.runtime.prompts import Prompt, check_prompt, encode_prompt, mask_prompt_logits
 
 MAX_OBJECTS = 16
@@ -105,7 +106,7 @@ class _Frame:
 class _Update:
     """One object's result and what is to be written: nothing but the bank changes at the commit."""
 
-    bank: MemoryBank
+    bank: ObjectMemory
     result: ObjectResult
     tokens: FrameTokens | None
     scores: NDArray[np.float32] | None
@@ -136,7 +137,8 @@ class Tracker:
 
     engine: runs the graphs; load and warm it up before, or the first frame pays for it. size: input size R of a frame
     unless `step` says otherwise; it may change from frame to frame. window: memory window in frames, likewise.
-    timer: seconds, monotonic; `time.perf_counter` if None. It feeds `latency_ms` and nothing else.
+    timer: seconds, monotonic; `time.perf_counter` if None. It feeds `latency_ms` and nothing else. new_memory: makes
+    the memory of a new object; a `MemoryBank` of the engine's budget if None.
 
     Every frame on which the user prompts or corrects an object is a conditioning frame of it, and its tokens are
     anchors; so are, in particular, those of the first two. A ContractError leaves the tracker as it was.
@@ -149,13 +151,15 @@ class Tracker:
         size: int = FULL_SIZE,
         window: int = WINDOW_MAX,
         timer: Callable[[], float] | None = None,
+        new_memory: Callable[[], ObjectMemory] | None = None,
     ) -> None:
         self._engine = engine
         self._bank_tokens = engine.bank_tokens
         self._size = self._checked_size(size)
         self._window = _checked_window(window)
         self._timer = perf_counter if timer is None else timer
-        self._banks: dict[int, MemoryBank] = {}
+        self._new_memory = partial(MemoryBank, engine.bank_tokens) if new_memory is None else new_memory
+        self._banks: dict[int, ObjectMemory] = {}
         self._last: _Frame | None = None
         self._empty_prompt: Tensors | None = None
 
@@ -242,7 +246,7 @@ class Tracker:
 
     def _segment(self, frame: _Frame, object_id: int, *, prompt: Prompt | None, clock: _StageClock) -> _Update:
         """Run one object's graphs on a frame, without changing anything that a later call could see."""
-        bank = self._banks[object_id] if object_id in self._banks else MemoryBank(self._bank_tokens)
+        bank = self._banks[object_id] if object_id in self._banks else self._new_memory()
         if prompt is not None and prompt.mask is not None:
             with clock.stage("prompt"):
                 mask_logits = mask_prompt_logits(prompt.mask, frame.size)
@@ -270,7 +274,7 @@ class Tracker:
         scores = self._run("token_gate", frame.size, gate_inputs, clock)["scores"][0]
         return _Update(bank, result, tokens, scores)
 
-    def _decode(self, frame: _Frame, bank: MemoryBank, *, prompt: Prompt | None, clock: _StageClock) -> Tensors:
+    def _decode(self, frame: _Frame, bank: ObjectMemory, *, prompt: Prompt | None, clock: _StageClock) -> Tensors:
         """The mask decoder's outputs for one object."""
         with clock.stage("bank"):
             memory = bank.view(frame.index, frame.window)

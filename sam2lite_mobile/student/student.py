@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from sam2lite_mobile import contract
-from sam2lite_mobile.student.config import PRESETS, StudentConfig
+from sam2lite_mobile.student.config import PRESETS, PatchEmbedding, StudentConfig
 from sam2lite_mobile.student.image_encoder import ImageEncoder
 from sam2lite_mobile.student.mask_decoder import MaskDecoder
 from sam2lite_mobile.student.memory_encoder import MemoryEncoder
@@ -37,13 +39,13 @@ class Student(nn.Module):
         return {name: sum(p.numel() for p in self.graph(name).parameters()) for name in contract.GRAPHS}
 
 
-def build_student(name: str, *, seed: int = 0) -> Student:
+def build_student(name: str, *, seed: int = 0, patch_embed: PatchEmbedding = "conv") -> Student:
     """A student of a published size with random weights, the same for the same seed. Global RNG is left as it was."""
     if name not in PRESETS:
         raise ValueError(f"student: expected one of {', '.join(PRESETS)}, got {name!r}")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Student(PRESETS[name]).eval()
+        return Student(replace(PRESETS[name], patch_embed=patch_embed)).eval()
 
 
 def example_inputs(

@@ -11,7 +11,6 @@ from torch import Tensor
 from sam2lite_mobile.evaluation.selection import Selection, rule_scores
 from sam2lite_mobile.runtime.memory_bank import NO_FRAME
 from sam2lite_mobile.runtime.motion import cell_motion, luma_grid
-from sam2lite_mobile.student.mask_decoder import DecoderTrace
 from sam2lite_mobile.student.student import Student
 from sam2lite_mobile.training import losses
 from sam2lite_mobile.training.bounded_memory import BoundedMemory, choose
@@ -22,15 +21,13 @@ from sam2lite_mobile.training.selection import gumbel_noise
 
 
 class BankMemory:
-    """The bank of each clip. Per frame: `view`, decode within `reading`, `choice_loss`, then `write`.
+    """The bank of each clip. Per frame: `view`, decode within `reading`, `budget_loss`, then `write`.
 
     frames: uint8 (batch, T, R, R, 3), for the motion. draws: of the Gumbel noise; None for the tracker's choice.
     span: frames of a video per frame of the clip, for ages; the order of tokens and the window count the clip's.
 
     A dropped token stays for one more frame, unseen: what it would have changed there is the gradient of its score.
     """
-
-    loss_name = "budget"
 
     def __init__(
         self,
@@ -50,8 +47,8 @@ class BankMemory:
         self._temperature = temperature
         self._span = span
         self._motion = clip_motion(frames)
-        self._loss = torch.zeros(())
-        self.memory = BoundedMemory.empty(frames.shape[0], budget)
+        self._loss = torch.zeros((), device=frames.device)
+        self.memory = BoundedMemory.empty(frames.shape[0], budget, device=frames.device)
 
     def write(self, frame: int, tokens: Tokens, *, where: Tensor, anchor: bool) -> None:
         """Remember a frame in clips where (batch,) is true, and choose what is kept of everything."""
@@ -76,8 +73,8 @@ class BankMemory:
         decoder = self._student.mask_decoder
         return reads_of_kept(decoder.read_anchors, decoder.read_recent, keep=self.memory.keep)
 
-    def choice_loss(self, trace: DecoderTrace) -> Tensor:
-        """The budget loss of the last choice."""
+    def budget_loss(self) -> Tensor:
+        """Of the last choice."""
         return self._loss
 
     def _scores(self, memory: BoundedMemory, frame: int) -> Tensor:
@@ -89,19 +86,22 @@ class BankMemory:
             return scores if self._draws is None else scores + gumbel_noise(scores.shape[1], self._draws)
         scores_of_rule = rule_scores(
             self._selection,
-            frame=memory.frame.numpy(),
-            cell=memory.cell.numpy(),
-            age=(frame - memory.frame).numpy(),
-            mask_mean=values[..., 0].numpy(),
-            uncertainty=uncertainty.numpy(),
+            frame=memory.frame.cpu().numpy(),
+            cell=memory.cell.cpu().numpy(),
+            age=(frame - memory.frame).cpu().numpy(),
+            mask_mean=values[..., 0].cpu().numpy(),
+            uncertainty=uncertainty.cpu().numpy(),
         )
-        return torch.from_numpy(scores_of_rule)
+        return torch.from_numpy(scores_of_rule).to(values.device)
 
 
 def clip_motion(frames: Tensor) -> Tensor:
-    """The runtime's motion of every frame: float32 (batch, T, 256), 0 at first. frames: uint8 (batch, T, R, R, 3)."""
+    """The runtime's motion of every frame: float32 (batch, T, 256), 0 at first. frames: uint8 (batch, T, R, R, 3).
+
+    Computed on the CPU, by the runtime itself; the result is on the device of the frames.
+    """
     clips = []
-    for clip in frames.numpy():
+    for clip in frames.cpu().numpy():
         grids = [luma_grid(frame) for frame in clip]
         clips.append(np.stack([cell_motion(*pair) for pair in zip([None, *grids[:-1]], grids, strict=True)]))
-    return torch.from_numpy(np.stack(clips))
+    return torch.from_numpy(np.stack(clips)).to(frames.device)

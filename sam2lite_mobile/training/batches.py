@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import signal
 from collections.abc import Callable, Generator
@@ -13,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from sam2lite_mobile.errors import Sam2LiteError
-from sam2lite_mobile.training.clip_forward import ClipBatch
+from sam2lite_mobile.training.clip_batch import ClipBatch
 from sam2lite_mobile.training.clip_settings import ClipSettings
 from sam2lite_mobile.training.clips import ClipSource
 from sam2lite_mobile.training.pack_index import check_shards, is_pack, read_index
@@ -118,27 +119,22 @@ def warn(report: str) -> None:
 def iterate_steps(
     data_root: Path,
     recipe: Recipe,
-    first_step: int,
+    steps: range,
     *,
     workers: int,
     rows: range | None = None,
     on_skipped: Callable[[str], None] = warn,
 ) -> Generator[ClipBatch, None, None]:
-    """Batches from `first_step` to the end of the run, made ahead by `workers` processes; `rows` of them, or all.
+    """Batches of these steps, in order, made ahead by `workers` processes; `rows` of them, or all. No others are made.
 
     on_skipped: told a line for each draw that was skipped because a file is broken, before the batch comes. Raises
     DataError where too many are. Closing the generator ends the processes.
     """
-    step = first_step
-    while step < recipe.steps:
-        index, _ = recipe.phase_at(step)
-        end = step
-        while end < recipe.steps and recipe.phase_at(end)[0] == index:
-            end += 1
+    for index, taken in itertools.groupby(steps, key=lambda step: recipe.phase_at(step)[0]):
         loader = DataLoader(
             StepDataset(data_root, recipe, index, rows),
             batch_size=None,
-            sampler=range(step, end),
+            sampler=list(taken),
             num_workers=workers,
             prefetch_factor=PREFETCHED_BATCHES if workers else None,
             multiprocessing_context=START_METHOD if workers else None,
@@ -150,7 +146,6 @@ def iterate_steps(
             if isinstance(item.batch, Sam2LiteError):
                 raise item.batch
             yield item.batch
-            step += 1
 
 
 def ignore_interrupts(worker: int) -> None:

@@ -44,10 +44,11 @@ class BoundedMemory:
     keep: Tensor
 
     @classmethod
-    def empty(cls, count: int, budget: int) -> BoundedMemory:
+    def empty(cls, count: int, budget: int, *, device: torch.device | None = None) -> BoundedMemory:
         """`budget` empty slots for each of `count` clips."""
-        wide, flat = torch.zeros(count, budget, contract.CHANNELS), torch.zeros(count, budget)
-        whole = torch.zeros(count, budget, dtype=torch.int64)
+        wide = torch.zeros(count, budget, contract.CHANNELS, device=device)
+        flat = torch.zeros(count, budget, device=device)
+        whole = torch.zeros(count, budget, dtype=torch.int64, device=device)
         return cls(wide, wide, whole + NO_FRAME, whole, flat, flat, whole > 0, flat)
 
     def write(self, tokens: Tokens, *, frame: int, motion: Tensor, anchor: bool, where: Tensor) -> BoundedMemory:
@@ -55,7 +56,7 @@ class BoundedMemory:
         keys, values, uncertainty = tokens
         written = where[:, None].expand_as(uncertainty)
         frames = torch.where(written, frame, NO_FRAME)
-        cells = torch.arange(contract.TOKENS_PER_FRAME).expand_as(frames)
+        cells = torch.arange(contract.TOKENS_PER_FRAME, device=frames.device).expand_as(frames)
         keep = written.to(uncertainty.dtype)
         new = BoundedMemory(keys, values, frames, cells, motion, uncertainty, written & anchor, keep)
         return BoundedMemory(
@@ -90,7 +91,9 @@ class BoundedMemory:
         in_view = held & (self.anchor | ((self.frame < frame) & (self.frame >= frame - window)))
         mask = torch.where(in_view, 0.0, contract.MASKED)
         anchor = self.anchor.to(self.uncertainty.dtype)
-        return Bank(self.keys, self.values, self.ages(frame, span=span), mask, anchor, self.uncertainty)
+        frames = torch.where(in_view & (self.keep.detach() > 0), self.frame, NO_FRAME)
+        ages = self.ages(frame, span=span)
+        return Bank(self.keys, self.values, ages, mask, anchor, self.uncertainty, frames, self.cell)
 
 
 def choose(memory: BoundedMemory, scores: Tensor, *, newest: int, budget: int, temperature: float) -> Kept:
@@ -102,7 +105,7 @@ def choose(memory: BoundedMemory, scores: Tensor, *, newest: int, budget: int, t
     redundant = (memory.motion < float(REDUNDANT_MOTION)) & (memory.uncertainty < float(REDUNDANT_UNCERTAINTY))
     held = memory.frame != NO_FRAME
     tie = memory.cell - memory.frame * TIE_CELLS  # newer frame, then lower cell
-    quotas = torch.full((scores.shape[0],), anchor_quota(budget))
+    quotas = torch.full((scores.shape[0],), anchor_quota(budget), device=scores.device)
     first = top_b(scores, quotas, temperature, allowed=held & memory.anchor, level=redundant.long(), tie=tie)
     recent = memory.frame > newest - RECENT_FRAMES
     frames_back = torch.where(recent, newest - memory.frame, 0)

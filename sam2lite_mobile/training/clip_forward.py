@@ -7,111 +7,34 @@ mask, soft, becomes memory. Memory is a pair of frames (`pair_memory.py`) or the
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2lite_mobile import contract
-from sam2lite_mobile.evaluation.selection import Selection
+from sam2lite_mobile.quantization.fake_quant import fake_quantized
+from sam2lite_mobile.quantization.policy import precision_policy
+from sam2lite_mobile.quantization.replaced_forward import replaced_forward
 from sam2lite_mobile.student.mask_decoder import DecoderTrace
 from sam2lite_mobile.student.student import Student
 from sam2lite_mobile.training import losses
 from sam2lite_mobile.training.bank_memory import BankMemory
+from sam2lite_mobile.training.clip_batch import ClipBatch
 from sam2lite_mobile.training.clip_memory import Bank
+from sam2lite_mobile.training.distillation import ReadoutProjection
 from sam2lite_mobile.training.draws import Draws
+from sam2lite_mobile.training.forward_settings import ForwardSettings
+from sam2lite_mobile.training.lessons import Lessons, taught_attention, taught_readout
 from sam2lite_mobile.training.pair_memory import PairMemory
 from sam2lite_mobile.training.selection import temperature_at
 
-
-@dataclass(frozen=True)
-class ClipBatch:
-    """frames: uint8 (batch, T, R, R, 3) RGB. masks: uint8 (batch, T, R, R), object > 127.
-
-    points (batch, 2, P, 2) and labels (batch, 2, P): a prompt for the first frame, and one for `corrected_frame`.
-    These may be some rows of a larger batch: `first_row` of `all_rows`, None where they are all of it.
-    """
-
-    frames: Tensor
-    masks: Tensor
-    points: Tensor
-    labels: Tensor
-    corrected_frame: int
-    first_row: int = 0
-    all_rows: int | None = None
-
-    @property
-    def count(self) -> int:
-        """Clips in it."""
-        return int(self.frames.shape[0])
-
-    @property
-    def rows(self) -> range:
-        """Which rows of the whole batch these are."""
-        return range(self.first_row, self.first_row + self.count)
-
-    def pieces(self, clips: int | None) -> Iterator[ClipBatch]:
-        """The same rows, at most `clips` at a time; in one piece if None."""
-        step = clips or self.count
-        for start in range(0, self.count, step):
-            cut = slice(start, start + step)
-            yield replace(
-                self,
-                frames=self.frames[cut],
-                masks=self.masks[cut],
-                points=self.points[cut],
-                labels=self.labels[cut],
-                first_row=self.first_row + start,
-                all_rows=self.all_rows or self.count,
-            )
-
-    def to(self, device: torch.device) -> ClipBatch:
-        """The same clips in the memory of a device."""
-        moved = (x.to(device, non_blocking=True) for x in (self.frames, self.masks, self.points, self.labels))
-        frames, masks, points, labels = moved
-        return replace(self, frames=frames, masks=masks, points=points, labels=labels)
-
-
-@dataclass(frozen=True)
-class ForwardSettings:
-    """What varies from step to step, as shares of all steps.
-
-    prompt_share: the first frame is also decoded from a prompt, with an empty bank. prompted_memory_share: of those,
-    the predicted mask is remembered in place of the true one. correction_share: a later frame gets a prompt too.
-    Weights of the parts of the loss follow; the mask's is 1. The methodology's for the edge is 0.5 (section 1.3), and
-    the budget loss holds its own.
-
-    memory "pair": the first frame's tokens and the last written frame's. prune_share: half of the recent tokens are
-    hidden, as the bank's budget does. recent_drop_share: all are. The gate learns from gate_weight's loss alone.
-    memory "bank": the tracker's bank of `budget` tokens. `selection` scores them: the gate with Gumbel noise (without
-    it where not `explore`), its temperature going from start to end over the run, or a rule, which trains no gate.
-    """
-
-    prompt_share: float = 0.5
-    prompted_memory_share: float = 0.3
-    correction_share: float = 0.15
-    prune_share: float = 0.5
-    recent_drop_share: float = 0.1
-    quality_weight: float = 0.05
-    visibility_weight: float = 0.05
-    gate_weight: float = 0.02
-    edge_weight: float = 0.5
-    largest_frame_span: int = 8
-    memory: Literal["pair", "bank"] = "pair"
-    selection: Selection = Selection.GATE
-    budget: int = contract.BANK_TOKENS
-    temperature_start: float = 1.0
-    temperature_end: float = 0.1
-    explore: bool = True
-
-
-PARTS = ("mask", "edge", "quality", "visibility", "gate", "budget", "prompt")
+PARTS = ("mask", "edge", "attention", "readout", "quality", "visibility", "budget", "prompt")
 """Parts of the loss: `mask` of the tracked frames, `prompt` of a prompted first frame, edge, quality and visibility of
-both; `gate` with the pair of frames, `budget` with the bank."""
+both; attention and readout with a teacher; `budget` with the bank."""
 
 
 @dataclass(frozen=True)
@@ -164,20 +87,13 @@ class LossParts:
         return {name: float(torch.stack(values).mean()) for name, values in self._values.items() if values}
 
 
-@contextmanager
-def float32_inside(*modules: nn.Module) -> Iterator[None]:
+def float32_inside(*modules: nn.Module) -> AbstractContextManager[None]:
     """Within the block, autocast stays outside of these modules: they take and compute float32.
 
     Cosines times 60 lose the argument of a softmax in bfloat16. The modules are as before when the block ends: a
     `forward` that stayed replaced would be copied into every copy of the student, and run the first one's weights.
     """
-    for module in modules:
-        module.forward = functools.partial(_call_in_float32, module.forward)
-    try:
-        yield
-    finally:
-        for module in modules:
-            del module.forward  # the instance's; the class's shows again
+    return replaced_forward({module: functools.partial(_call_in_float32, module.forward) for module in modules})
 
 
 def _call_in_float32(forward: Callable[..., object], *tensors: Tensor) -> object:
@@ -191,33 +107,56 @@ def by_frame(x: Tensor, frames: int) -> tuple[Tensor, ...]:
 
 
 class ClipForward:
-    """Runs clips through a student. Construct once per student; call with a batch and a seeded generator.
+    """Runs clips through a student. Construct once per student and phase; call with a batch and a seeded generator.
 
-    The generator decides everything that varies. Its draws come in a fixed order, which is part of what makes a run
-    repeatable: change the order and the same seed trains another student.
+    projection: of the student's readouts into the teacher's space, where there is a teacher. The generator decides
+    everything that varies. Its draws come in a fixed order, which is part of what makes a run repeatable: change the
+    order and the same seed trains another student.
     """
 
-    def __init__(self, student: Student, settings: ForwardSettings, *, bfloat16: bool) -> None:
+    def __init__(
+        self,
+        student: Student,
+        settings: ForwardSettings,
+        *,
+        bfloat16: bool,
+        projection: ReadoutProjection | None = None,
+    ) -> None:
         self.student = student
         self.settings = settings
         self.bfloat16 = bfloat16
+        self.projection = projection
+        self._policy = None if settings.quantize is None else precision_policy(settings.quantize)
 
-    def __call__(self, batch: ClipBatch, generator: torch.Generator, *, progress: float = 1.0) -> ClipOutcome:
-        """progress: share of the run's steps that are done, 0..1; it sets the temperature of the bank's choices."""
+    def __call__(
+        self,
+        batch: ClipBatch,
+        generator: torch.Generator,
+        *,
+        progress: float = 1.0,
+        lessons: Lessons | None = None,
+    ) -> ClipOutcome:
+        """progress: share of the run's steps that are done, 0..1; it sets the temperature of the bank's choices.
+
+        lessons: what a teacher made of the same clips.
+        """
         decoder = self.student.mask_decoder
         exact = [decoder.read_anchors, decoder.read_recent, self.student.memory_encoder]
         if self.settings.memory == "bank":
             exact.append(self.student.token_gate)  # its scores are compared with each other
         with (
             torch.autocast(batch.frames.device.type, torch.bfloat16, enabled=self.bfloat16),
+            nullcontext() if self._policy is None else fake_quantized(self.student, self._policy),
             float32_inside(*exact),
         ):
-            return self._run(batch, Draws(generator, batch.rows, batch.all_rows or batch.count), progress)
+            draws = Draws(generator, batch.rows, batch.all_rows or batch.count, batch.frames.device)
+            return self._run(batch, draws, progress, lessons)
 
-    def _run(self, batch: ClipBatch, draws: Draws, progress: float) -> ClipOutcome:
+    def _run(self, batch: ClipBatch, draws: Draws, progress: float, lessons: Lessons | None) -> ClipOutcome:
         settings = self.settings
         clips = self._encode(batch)
-        count, frames = clips.visible.shape
+        frames = clips.visible.shape[1]
+        always = torch.ones_like(clips.visible[:, 0], dtype=torch.bool)
         parts = LossParts()
         no_prompt = self._prompts(batch, None)
         loss, first = self._first_frame(batch, clips, draws, parts)
@@ -225,17 +164,20 @@ class ClipForward:
         span = draws.integer(1, settings.largest_frame_span)
         corrected = batch.corrected_frame if draws.chance(settings.correction_share) else -1
         memory = self._memory(batch, draws, span=span, progress=progress)
-        memory.write(0, given, where=torch.ones(count, dtype=torch.bool), anchor=True)
+        memory.write(0, given, where=always, anchor=True)
         predictions = [first.detach()[:, 0].float()]
         for t in range(1, frames):
             bank = memory.view(t)
             prompts = self._prompts(batch, 1) if t == corrected else no_prompt
             with memory.reading():
                 decoded = self._decode(clips.maps[t], bank, prompts)
-            loss = loss + self._supervise(decoded, clips, t, parts, name="mask")
-            choosing = memory.choice_loss(decoded.trace)
-            parts.add(memory.loss_name, choosing)
-            loss = loss + (settings.gate_weight if memory.loss_name == "gate" else 1) * choosing
+            loss = loss + self._supervise(decoded, clips, t, parts, name="mask", lessons=lessons)
+            if lessons is not None:
+                loss = loss + self._distil(decoded, bank, lessons, t, parts)
+            if isinstance(memory, BankMemory):
+                budget = memory.budget_loss()
+                parts.add("budget", budget)
+                loss = loss + budget
             predictions.append(decoded.logits.detach()[:, 0].float())
             if t + 1 < frames:
                 written = self.student.memory_encoder(clips.maps[t][0], decoded.logits.float())
@@ -265,8 +207,8 @@ class ClipForward:
     ) -> tuple[Tensor, Tensor]:
         """The loss of a prompted first frame (0 where none is drawn), and the mask logits that are remembered."""
         if not draws.chance(self.settings.prompt_share):
-            return torch.zeros(()), clips.given
-        bank = Bank.empty(batch.frames.shape[0])
+            return clips.given.new_zeros(()), clips.given
+        bank = Bank.empty(batch.count, device=batch.frames.device)
         decoded = self._decode(clips.maps[0], bank, self._prompts(batch, 0))
         loss = self._supervise(decoded, clips, 0, parts, name="prompt")
         if draws.chance(self.settings.prompted_memory_share):
@@ -278,7 +220,6 @@ class ClipForward:
         settings, student = self.settings, self.student
         if settings.memory == "pair":
             return PairMemory(
-                student.token_gate,
                 draws,
                 span=span,
                 prune_share=settings.prune_share,
@@ -297,10 +238,23 @@ class ClipForward:
     def _decode(self, maps: tuple[Tensor, Tensor, Tensor], bank: Bank, prompts: tuple[Tensor, Tensor]) -> Decoded:
         return Decoded(*self.student.mask_decoder.trace(*maps, *bank.decoder_inputs(), *prompts))
 
-    def _supervise(self, decoded: Decoded, clips: EncodedClips, t: int, parts: LossParts, *, name: str) -> Tensor:
+    def _supervise(
+        self,
+        decoded: Decoded,
+        clips: EncodedClips,
+        t: int,
+        parts: LossParts,
+        *,
+        name: str,
+        lessons: Lessons | None = None,
+    ) -> Tensor:
         """Mask, edge, quality and visibility losses of frame t; the mask's is kept as `name`."""
         fine, target = at_half_size(decoded.logits.float()), clips.truth[:, t]
-        mask = losses.mask_loss(fine, target)
+        share = self.settings.teacher_mask_share
+        shown = target
+        if lessons is not None and share > 0:
+            shown = torch.lerp(target, lessons.masks(t, size=target.shape[-1]), share)
+        mask = losses.mask_loss(fine, shown)
         quality = losses.quality_loss(decoded.quality.float(), fine, target)
         visibility = losses.visibility_loss(decoded.visibility.float(), clips.visible[:, t])
         edge = losses.edge_loss(fine, target)
@@ -311,6 +265,20 @@ class ClipForward:
         settings = self.settings
         loss = mask + settings.edge_weight * edge + settings.quality_weight * quality
         return loss + settings.visibility_weight * visibility
+
+    def _distil(self, decoded: Decoded, bank: Bank, lessons: Lessons, t: int, parts: LossParts) -> Tensor:
+        """Losses of frame t against the teacher's attention and readouts, weighted."""
+        settings, frames = self.settings, lessons.at(t)
+        loss = bank.age.new_zeros(())
+        if settings.attention_weight > 0:
+            attention = taught_attention(decoded.trace, bank, frames)
+            parts.add("attention", attention)
+            loss = loss + settings.attention_weight * attention
+        if settings.readout_weight > 0 and self.projection is not None:
+            readout = taught_readout(decoded.trace, frames, self.projection)
+            parts.add("readout", readout)
+            loss = loss + settings.readout_weight * readout
+        return loss
 
     def _prompts(self, batch: ClipBatch, which: int | None) -> tuple[Tensor, Tensor]:
         """Prompt tokens and mask: the batch's first or second prompt, or none."""

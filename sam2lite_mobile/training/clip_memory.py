@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sam2lite_mobile import contract
+from sam2lite_mobile.runtime.memory_bank import NO_FRAME
 
 Tokens = tuple[Tensor, Tensor, Tensor]
 """keys, values (batch, 256, 256) and uncertainty (batch, 256) of one frame."""
@@ -18,6 +19,7 @@ class Bank:
     """What the tracker's memory bank would hold: the first frame's tokens, then the last written frame's.
 
     keys, values: (batch, tokens, 256). age, mask, anchor, uncertainty: (batch, tokens), as the contract has them.
+    frame, cell: int64 (batch, tokens), where a token comes from; frame NO_FRAME where a slot is empty or hidden.
     """
 
     keys: Tensor
@@ -26,22 +28,32 @@ class Bank:
     mask: Tensor
     anchor: Tensor
     uncertainty: Tensor
+    frame: Tensor
+    cell: Tensor
 
     @classmethod
-    def empty(cls, count: int) -> Bank:
+    def empty(cls, count: int, *, device: torch.device | None = None) -> Bank:
         """One frame of masked slots."""
-        tokens = torch.zeros(count, contract.TOKENS_PER_FRAME, contract.CHANNELS)
-        flat = torch.zeros(count, contract.TOKENS_PER_FRAME)
-        return cls(tokens, tokens, flat, flat + contract.MASKED, flat, flat)
+        tokens = torch.zeros(count, contract.TOKENS_PER_FRAME, contract.CHANNELS, device=device)
+        flat = torch.zeros(count, contract.TOKENS_PER_FRAME, device=device)
+        whole = torch.zeros_like(flat, dtype=torch.int64)
+        return cls(tokens, tokens, flat, flat + contract.MASKED, flat, flat, whole + NO_FRAME, whole)
 
     @classmethod
-    def of(cls, anchor: Tokens, recent: Tokens, *, ages: Tensor, hidden: Tensor) -> Bank:
-        """ages: (batch, 2) of the two frames. hidden: additive mask (batch, 256) of the recent tokens."""
+    def of(cls, anchor: Tokens, recent: Tokens, *, ages: Tensor, recent_frame: Tensor, hidden: Tensor) -> Bank:
+        """The pair of frame 0 and `recent_frame` (batch,).
+
+        ages: (batch, 2) of the two frames. hidden: additive mask (batch, 256) of the recent tokens.
+        """
         keys, values, uncertainty = (torch.cat([a, r], 1) for a, r in zip(anchor, recent, strict=True))
         age = ages.repeat_interleave(contract.TOKENS_PER_FRAME, 1)
         flag = torch.zeros_like(age)
         flag[:, : contract.TOKENS_PER_FRAME] = 1
-        return cls(keys, values, age, torch.cat([torch.zeros_like(hidden), hidden], 1), flag, uncertainty)
+        mask = torch.cat([torch.zeros_like(hidden), hidden], 1)
+        recents = recent_frame.long()[:, None].expand(-1, contract.TOKENS_PER_FRAME)
+        frame = torch.where(mask == 0, torch.cat([torch.zeros_like(recents), recents], 1), NO_FRAME)
+        cell = torch.arange(contract.TOKENS_PER_FRAME, device=age.device).repeat(2).expand_as(frame)
+        return cls(keys, values, age, mask, flag, uncertainty, frame, cell)
 
     def decoder_inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """In the order of the mask decoder's arguments."""

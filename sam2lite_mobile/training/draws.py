@@ -19,6 +19,8 @@ class Draws:
     generator: torch.Generator
     rows: range
     all_rows: int
+    device: torch.device | None = None
+    """Where the draws are used; None: the CPU."""
 
     def chance(self, share: float) -> bool:
         """True in this share of the calls."""
@@ -29,5 +31,6 @@ class Draws:
         return int(torch.randint(low, high + 1, (), generator=self.generator))
 
     def uniform(self, *shape: int) -> Tensor:
-        """float32 (rows, *shape) in 0..1."""
-        return torch.rand((self.all_rows, *shape), generator=self.generator)[self.rows.start : self.rows.stop]
+        """float32 (rows, *shape) in 0..1, on the device."""
+        drawn = torch.rand((self.all_rows, *shape), generator=self.generator)[self.rows.start : self.rows.stop]
+        return drawn if self.device is None else drawn.to(self.device)

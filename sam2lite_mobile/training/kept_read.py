@@ -10,13 +10,14 @@ exp(l_j) / sum_k m_k exp(l_k), without bound for a good match.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 
 from sam2lite_mobile import contract
+from sam2lite_mobile.quantization.replaced_forward import replaced_forward
 from sam2lite_mobile.student.memory_attention import MemoryAttention, MemoryRead
 
 SMALLEST_SUM = 1e-30
@@ -26,20 +27,9 @@ Read = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], MemoryRead]
 """`MemoryAttention.forward`."""
 
 
-@contextmanager
-def reads_of_kept(*reads: MemoryAttention, keep: Tensor) -> Iterator[None]:
+def reads_of_kept(*reads: MemoryAttention, keep: Tensor) -> AbstractContextManager[None]:
     """Within the block, these reads see the tokens of `keep` (batch, B), 0 or 1, only, and give it gradients."""
-    before = [vars(read).get("forward") for read in reads]
-    for read in reads:
-        read.forward = functools.partial(read_kept, read.forward, keep)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for read, forward in zip(reads, before, strict=True):
-            if forward is None:
-                del read.forward  # the instance's; the class's shows again
-            else:
-                read.forward = forward  # type: ignore[method-assign]
+    return replaced_forward({read: functools.partial(read_kept, read.forward, keep) for read in reads})
 
 
 def read_kept(

@@ -5,16 +5,20 @@ It runs in every process of a run alike; the one that leads writes the files, an
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from sam2lite_mobile.errors import ContractError, Sam2LiteError, explain
 from sam2lite_mobile.student.checkpoint import read_header, write_atomically
-from sam2lite_mobile.training.batches import check_data, iterate_steps
-from sam2lite_mobile.training.clip_forward import ClipBatch, ClipOutcome
+from sam2lite_mobile.training.batches import check_data, iterate_steps, warn
+from sam2lite_mobile.training.clip_batch import ClipBatch
+from sam2lite_mobile.training.clip_forward import ClipOutcome
 from sam2lite_mobile.training.optimization import learning_rate
 from sam2lite_mobile.training.processes import Processes
 from sam2lite_mobile.training.recipe import Recipe
@@ -22,6 +26,9 @@ from sam2lite_mobile.training.run import BEST_NAME, CHECKPOINT_NAME, STATE_NAME,
 from sam2lite_mobile.training.run_log import RunLog
 from sam2lite_mobile.training.run_options import RunOptions
 from sam2lite_mobile.training.samples import sample_sheet
+from sam2lite_mobile.training.teachers.cache import CachedTeacher
+from sam2lite_mobile.training.teachers.loading import open_teacher
+from sam2lite_mobile.training.teachers.teacher import Teacher
 from sam2lite_mobile.training.validation import held_out_score
 
 SAMPLES_FOLDER = "samples"
@@ -66,7 +73,13 @@ def train(
         raise ContractError(
             explain("validation", expected="held-out sequences", got="none in the recipe", do="name some in hold_out")
         )
-    run = Run(recipe, options.out, processes=processes, micro_clips=options.micro_clips)
+    run = Run(
+        recipe,
+        options.out,
+        processes=processes,
+        micro_clips=options.micro_clips,
+        teacher=cached_teacher(recipe, options.teacher_cache, device=processes.device),
+    )
     processes.wait_for_all()  # all have seen the folder as it was
     if processes.leads:
         _prepare_folder(options.out)
@@ -76,8 +89,22 @@ def train(
     last_step = recipe.steps if options.stop_after is None else min(recipe.steps, options.stop_after)
     on_step(run.step, None)
     rows = processes.rows(recipe.batch_clips)
-    batches = iterate_steps(options.data_root, recipe, run.step, workers=options.workers, rows=rows)
-    with closing(batches), RunLog(options.out, finished_steps=run.step) if processes.leads else nullcontext() as log:
+    with RunLog(options.out, finished_steps=run.step) if processes.leads else nullcontext() as log, ExitStack() as end:
+
+        def on_skipped(report: str) -> None:
+            warn(report)
+            if log is not None:
+                log.write_skipped(run.step, report)
+
+        batches = iterate_steps(
+            options.data_root,
+            recipe,
+            range(run.step, recipe.steps),
+            workers=options.workers,
+            rows=rows,
+            on_skipped=on_skipped,
+        )
+        end.callback(batches.close)
         try:
             while run.step < last_step and not processes.any(stop()):
                 asked = time.monotonic()
@@ -107,8 +134,9 @@ def _record(
     if step % options.log_every == 0 or last:
         facts = {"clips": step * recipe.batch_clips, "size": batch.frames.shape[2]}
         line = log.write_means(step, facts | {"rate": learning_rate(recipe, step - 1)})
-    if step % options.sample_every == 0:
-        picture = sample_sheet(batch, outcome.predictions)
+    ends_phase = step - 1 == recipe.steps_of(recipe.phase_at(step - 1)[0])[-1]
+    if step % options.sample_every == 0 or ends_phase:
+        picture = sample_sheet(batch, outcome.predictions.cpu())
         write_atomically(options.out / SAMPLES_FOLDER / f"{step:06d}.png", picture)
     if options.validate_every and (step % options.validate_every == 0 or step == recipe.steps):
         _validate(run, options.data_root, log)
@@ -119,11 +147,21 @@ def _record(
 
 def _validate(run: Run, data_root: Path, log: RunLog) -> None:
     """Measure the averaged student on the held-out sequences, and keep it if it is the best so far."""
-    score = held_out_score(run.average, data_root, run.recipe.hold_out)
+    student = run.average
+    if run.processes.device.type != "cpu":
+        student = copy.deepcopy(student).cpu()  # the tracker and its torch engine work on the CPU
+    score = held_out_score(student, data_root, run.recipe.hold_out)
     log.write_validation(run.step, score.mean_j, score.by_sequence)
     best = run.folder / BEST_NAME
     if not best.exists() or score.mean_j > float(read_header(best)[1].get("held_out_j", 0)):
         run.save_best(score.mean_j)
+
+
+def cached_teacher(recipe: Recipe, folder: Path | None, *, device: torch.device) -> Teacher | None:
+    """The recipe's teacher in front of a folder of its answers; None where there is no teacher, or no folder."""
+    if recipe.distillation is None or folder is None:
+        return None
+    return CachedTeacher(open_teacher(recipe.distillation.teacher, device=device), folder)
 
 
 def _check_folder(folder: Path, *, resume: bool) -> None:

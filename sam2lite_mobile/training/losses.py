@@ -1,4 +1,4 @@
-"""Losses of the supervised stage: mask, edge, predicted quality, visibility; attention mass or budget for the gate."""
+"""Losses of what is annotated: mask, edge, predicted quality, visibility; and of the bank's budget."""
 
 from __future__ import annotations
 
@@ -58,16 +58,6 @@ def quality_loss(quality: Tensor, logits: Tensor, target: Tensor) -> Tensor:
 def visibility_loss(visibility: Tensor, visible: Tensor) -> Tensor:
     """BCE of the visibility logit (batch, 1) against whether the object is in view (batch,) 0 or 1."""
     return F.binary_cross_entropy_with_logits(visibility[:, 0], visible)
-
-
-def gate_loss(scores: Tensor, mass: Tensor, shown: Tensor) -> Tensor:
-    """Squared error of sigmoid(score) against the attention that a token received, over the tokens `shown` (0 or 1).
-
-    scores, mass, shown: (batch, tokens). mass is attention summed over all image tokens, detached: a token read by two
-    image tokens or more counts as 1. A first, cheap training of the gate; it does not see what pruning does.
-    """
-    error = (torch.sigmoid(scores) - (mass.detach() / 2).clamp(0, 1)) ** 2
-    return (error * shown).sum() / shown.sum().clamp(min=1)
 
 
 def budget_loss(soft: Tensor, held: Tensor, *, budget: int) -> Tensor:

@@ -12,24 +12,18 @@ import torch
 from torch import Tensor
 
 from sam2lite_mobile import contract
-from sam2lite_mobile.student.mask_decoder import DecoderTrace
-from sam2lite_mobile.student.token_gate import TokenGate
-from sam2lite_mobile.training import losses
 from sam2lite_mobile.training.clip_memory import Bank, Tokens, replace_tokens
 from sam2lite_mobile.training.draws import Draws
 
 
 class PairMemory:
-    """The pair of frames of each clip. Per frame: `view`, decode within `reading`, `choice_loss`, then `write`.
+    """The pair of frames of each clip. Per frame: `view`, decode within `reading`, then `write`.
 
     span: frames of a video per frame of the clip, for ages. prune_share of the frames see half of the recent tokens;
-    drop_share see none.
+    drop_share see none. Nothing is chosen here, so the token gate learns nothing.
     """
 
-    loss_name = "gate"
-
-    def __init__(self, gate: TokenGate, draws: Draws, *, span: int, prune_share: float, drop_share: float) -> None:
-        self._gate = gate
+    def __init__(self, draws: Draws, *, span: int, prune_share: float, drop_share: float) -> None:
         self._draws = draws
         self._span = span
         self._prune_share = prune_share
@@ -42,7 +36,7 @@ class PairMemory:
         """
         if frame == 0:
             self._anchor = self._recent = tokens
-            self._recent_frame = torch.zeros(where.shape[0])
+            self._recent_frame = torch.zeros(where.shape[0], device=where.device)
             return
         self._recent = replace_tokens(self._recent, tokens, where=where)
         written = torch.full_like(self._recent_frame, float(frame))
@@ -54,9 +48,11 @@ class PairMemory:
         self._hidden = hidden_tokens(
             frame, count, self._draws, prune_share=self._prune_share, drop_share=self._drop_share
         )
-        ages = torch.stack([torch.full((count,), float(frame)), frame - self._recent_frame], 1)
+        ages = torch.stack([torch.full_like(self._recent_frame, float(frame)), frame - self._recent_frame], 1)
         ages = (ages * (self._span / contract.AGE_FRAMES)).clamp(max=1)
-        self._bank = Bank.of(self._anchor, self._recent, ages=ages, hidden=self._hidden)
+        self._bank = Bank.of(
+            self._anchor, self._recent, ages=ages, recent_frame=self._recent_frame, hidden=self._hidden
+        )
         return self._bank
 
     @contextmanager
@@ -64,20 +60,10 @@ class PairMemory:
         """Nothing changes: what is hidden is hidden by the bank's mask."""
         yield
 
-    def choice_loss(self, trace: DecoderTrace) -> Tensor:
-        """The token gate's loss against the attention that the tokens just received. No gradient leaves the gate."""
-        bank = self._bank
-        # Noise in place of measured motion teaches the gate to do without it.
-        motion = self._draws.uniform(bank.age.shape[1])
-        scores = self._gate(bank.keys.detach(), bank.values.detach(), bank.age, motion, bank.uncertainty.detach())
-        mass = (trace.anchors.attention + trace.recent.attention).sum(1)[:, :-1]
-        shown = torch.cat([torch.ones_like(self._hidden), (self._hidden == 0).float()], 1)
-        return losses.gate_loss(scores.float(), mass, shown)
-
 
 def hidden_tokens(frame: int, count: int, draws: Draws, *, prune_share: float, drop_share: float) -> Tensor:
     """Additive mask (count, 256) of the recent tokens: hidden all, half or none of them."""
-    hidden = torch.zeros(count, contract.TOKENS_PER_FRAME)
+    hidden = torch.zeros(count, contract.TOKENS_PER_FRAME, device=draws.device)
     if frame == 1 or draws.chance(drop_share):
         hidden += contract.MASKED  # only the first frame is remembered, as anchors
     elif draws.chance(prune_share):

@@ -6,7 +6,7 @@ import hashlib
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,6 +18,10 @@ from sam2lite_mobile.student.config import PRESETS
 LARGEST_RECIPE_BYTES = 64 * 1024
 
 
+Memory = Literal["pair", "bank"]
+"""What clips are tracked with: two frames, or the tracker's bank, pruned after each frame."""
+
+
 class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of a run: how many clips, of how many frames, at which input sizes, and how many of them from videos."""
 
@@ -25,9 +29,32 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frames: int
     sizes: tuple[int, ...] = (256,)
     video_share: float = 0.5
+    learning_rate: float | None = None
+    """A rate of its own, with a schedule of its own over the phase; None: the recipe's, over the whole run."""
+    memory: Memory | None = None
+    """None: the recipe's."""
+    quantize: Literal["w8", "w8a8"] | None = None
+    """Train under this precision recipe's rounding (`quantization/`); None: without any."""
 
 
+class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is learned from a teacher beside the annotated masks; weights as in methodology section 1.3."""
+
+    teacher: str
+    """As in `teachers/loading.py`: `own:tiny`, `own:FILE`, `sam2:FOLDER`, `edgetam:FOLDER`."""
+    attention_weight: float = 0.3
+    readout_weight: float = 0.2
+    mask_share: float = 0.25
+    """Share of the teacher's soft mask in the target of the mask loss; the rest is the annotation."""
+
+
+LATER_PHASE_FIELDS = ("learning_rate", "memory", "quantize")
 LATER_FIELDS = {
+    "schedule": "cosine",
+    "patch_embed": "conv",
+    "trains": "all",
+    "fresh_gate": False,
+    "distillation": None,
     "data": "folder",
     "start_from": None,
     "edge_weight": 0,
@@ -37,23 +64,31 @@ LATER_FIELDS = {
     "temperature_start": 1.0,
     "temperature_end": 0.1,
 }
-"""Fields that older recipes did not have, and the value that means the same: left out of the hash, so that it stays."""
+"""Fields that older recipes did not have, and the value that means the same: left out of the hash, so that it stays.
+
+Those of a phase mean the same when they are None.
+"""
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One training run. Learning rate: linear warm-up, then a cosine over all steps down to `final_share` of it."""
+    """One training run. Learning rate: linear warm-up, then the schedule down to `final_share` of it."""
 
     name: str
     student: str
     phases: tuple[Phase, ...]
     batch_clips: int = 4
     learning_rate: float = 1e-3
+    schedule: Literal["cosine", "exponential"] = "cosine"
+    """Way from the full rate to its `final_share`, over all steps or those of a phase with a rate of its own."""
     final_share: float = 0.05
     warmup_steps: int = 100
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     average_decay: float = 0.998
     precision: Literal["fp32", "bf16"] = "bf16"
+    """bf16: autocast to bfloat16, on processors that compute it; on others it would be many times slower than fp32."""
+    patch_embed: Literal["conv", "plain"] = "conv"
+    """`plain`: the methodology's 16 x 16 patches in place of the convolutional stem; needs a random start."""
     stem: Literal["imagenet", "random"] = "imagenet"
     data: Literal["folder", "synthetic"] = "folder"
     """`folder`: the training data at hand. `synthetic`: a few drawn videos and stills (`synthetic.py`)."""
@@ -61,8 +96,13 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A trained student to start from: a shipped one by name, or a checkpoint file; see `start.py`."""
     edge_weight: float = 0.5
     """Weight of the edge loss beside the mask loss (methodology section 1.3)."""
-    memory: Literal["pair", "bank"] = "pair"
-    """What clips are tracked with: two frames, or the tracker's bank, pruned after each frame (stage 2)."""
+    distillation: Distillation | None = None
+    """None: annotated masks are all that is learned from."""
+    memory: Memory = "pair"
+    trains: Literal["all", "gate"] = "all"
+    """`gate`: the token gate alone; the rest of the student stays as it began."""
+    fresh_gate: bool = False
+    """With `start_from`: the token gate begins anew, as the simple rule, in place of the trained one's."""
     selection: Selection = Selection.GATE
     """With the bank: what scores its tokens."""
     budget: int = contract.BANK_TOKENS
@@ -90,13 +130,29 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 problems.append(f"phase sizes {phase.sizes}: the contract has {contract.SIZES}")
             if not 0 <= phase.video_share <= 1:
                 problems.append(f"video_share {phase.video_share} is outside 0..1")
+            if phase.learning_rate is not None and not 0 < phase.learning_rate <= 1:
+                problems.append(f"learning_rate {phase.learning_rate} of a phase is outside 0..1")
         if self.batch_clips < 1 or not 0 < self.learning_rate <= 1 or not 0 <= self.average_decay < 1:
             problems.append("batch_clips >= 1, 0 < learning_rate <= 1 and 0 <= average_decay < 1 are needed")
         for name in ("final_share", "tune_stem_after", "stem_rate_share"):
             if not 0 <= getattr(self, name) <= 1:
                 problems.append(f"{name} {getattr(self, name)} is outside 0..1")
+        if self.patch_embed == "plain" and self.stem == "imagenet":
+            problems.append("plain patches have no ImageNet weights: set stem to random")
+        if self.trains == "gate" and any((phase.memory or self.memory) == "pair" for phase in self.phases):
+            problems.append('the gate learns from the bank alone: trains = "gate" needs memory = "bank"')
+        if self.fresh_gate and self.start_from is None:
+            problems.append("fresh_gate is for runs that start from a trained student")
+        if self.schedule == "exponential" and self.final_share == 0:
+            problems.append("an exponential schedule never reaches a final_share of 0")
         if not 0 <= self.edge_weight <= 100:
             problems.append(f"edge_weight {self.edge_weight} is outside 0..100")
+        if self.distillation is not None:
+            if not 0 <= self.distillation.mask_share <= 1:
+                problems.append(f"mask_share {self.distillation.mask_share} is outside 0..1")
+            for name in ("attention_weight", "readout_weight"):
+                if not 0 <= getattr(self.distillation, name) <= 100:
+                    problems.append(f"{name} {getattr(self.distillation, name)} is outside 0..100")
         if not contract.BANK_TOKENS_MIN <= self.budget <= contract.BANK_TOKENS_MAX:
             problems.append(
                 f"budget {self.budget} is outside {contract.BANK_TOKENS_MIN}..{contract.BANK_TOKENS_MAX} tokens"
@@ -114,20 +170,27 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return sum(-(-phase.clips // self.batch_clips) for phase in self.phases)
 
     def phase_at(self, step: int) -> tuple[int, Phase]:
-        """Index and phase that a step (from 0) belongs to."""
-        start = 0
+        """Index and phase that a step (from 0) belongs to; a step after the end belongs to the last one."""
         for index, phase in enumerate(self.phases):
-            start += -(-phase.clips // self.batch_clips)
-            if step < start:
+            if step in self.steps_of(index):
                 return index, phase
         return len(self.phases) - 1, self.phases[-1]
 
+    def steps_of(self, index: int) -> range:
+        """The steps of a phase."""
+        counts = [-(-phase.clips // self.batch_clips) for phase in self.phases]
+        return range(sum(counts[:index]), sum(counts[: index + 1]))
+
     def digest(self) -> str:
         """Hash of the recipe's content: a run is only resumed with the recipe that it began with."""
-        content = msgspec.structs.asdict(self)
+        content: dict[str, Any] = msgspec.to_builtins(self)
         for name, before in LATER_FIELDS.items():
             if content[name] == before:
                 del content[name]
+        for phase in content["phases"]:
+            for name in LATER_PHASE_FIELDS:
+                if phase[name] is None:
+                    del phase[name]
         return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
 

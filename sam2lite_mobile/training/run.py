@@ -13,13 +13,19 @@ import torch
 from sam2lite_mobile.errors import GateError, explain
 from sam2lite_mobile.student.checkpoint import safetensors_bytes, save_student, write_atomically
 from sam2lite_mobile.student.student import build_student
-from sam2lite_mobile.training.clip_forward import ClipBatch, ClipForward, ClipOutcome, ForwardSettings
+from sam2lite_mobile.training.clip_batch import ClipBatch
+from sam2lite_mobile.training.clip_forward import ClipForward, ClipOutcome
+from sam2lite_mobile.training.distillation import ReadoutProjection
+from sam2lite_mobile.training.forward_settings import ForwardSettings
 from sam2lite_mobile.training.imagenet import load_imagenet_stem
+from sam2lite_mobile.training.lessons import STUDENT_READOUT_WIDTH, lessons_of
 from sam2lite_mobile.training.optimization import build_optimizer, prepare_step, update_average
-from sam2lite_mobile.training.processes import Processes
+from sam2lite_mobile.training.processes import Processes, computes_bfloat16
 from sam2lite_mobile.training.recipe import Recipe
 from sam2lite_mobile.training.start import start_from
 from sam2lite_mobile.training.state import load_state, save_state
+from sam2lite_mobile.training.teachers.loading import open_teacher
+from sam2lite_mobile.training.teachers.teacher import Teacher
 
 STATE_NAME = "state.safetensors"
 CHECKPOINT_NAME = "student.safetensors"
@@ -37,34 +43,46 @@ class Run:
     """
 
     def __init__(
-        self, recipe: Recipe, folder: Path, *, processes: Processes | None = None, micro_clips: int | None = None
+        self,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        processes: Processes | None = None,
+        micro_clips: int | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         """A run at step 0, equal in all processes. `folder` need not exist yet.
 
         micro_clips: clips that go through the student at once, None for all of a batch that `advance` is given.
-        Raises MissingBackendError without the ImageNet weights.
+        teacher: the recipe's, where it has distillation; None opens it.
+        Raises MissingBackendError without the ImageNet weights, and what `open_teacher` raises.
         """
         self.recipe = recipe
         self.folder = folder
         self.processes = processes or Processes()
         self.micro_clips = micro_clips
-        self.student = build_student(recipe.student, seed=recipe.seed).train()
+        self.student = build_student(recipe.student, seed=recipe.seed, patch_embed=recipe.patch_embed).train()
         if recipe.stem == "imagenet":
             load_imagenet_stem(self.student.image_encoder.patches)  # type: ignore[arg-type]
-        self._start = {} if recipe.start_from is None else start_from(self.student, recipe.start_from)
+        self._start = (
+            {}
+            if recipe.start_from is None
+            else start_from(self.student, recipe.start_from, fresh_gate=recipe.fresh_gate)
+        )
         self.student.to(self.processes.device)
         self.average = copy.deepcopy(self.student).eval()
-        self.optimizer = build_optimizer(self.student, recipe)
+        self.teacher, self.projection = None, None
+        if recipe.distillation is not None:
+            device = self.processes.device
+            self.teacher = teacher or open_teacher(recipe.distillation.teacher, device=device)
+            self.projection = ReadoutProjection(STUDENT_READOUT_WIDTH, self.teacher.readout_width).to(device)
+        self.optimizer = build_optimizer(self.student, recipe, projection=self.projection)
         self.step = 0
-        settings = ForwardSettings(
-            edge_weight=recipe.edge_weight,
-            memory=recipe.memory,
-            selection=recipe.selection,
-            budget=recipe.budget,
-            temperature_start=recipe.temperature_start,
-            temperature_end=recipe.temperature_end,
-        )
-        self._forward = ClipForward(self.student, settings, bfloat16=recipe.precision == "bf16")
+        bfloat16 = recipe.precision == "bf16" and computes_bfloat16(self.processes.device)
+        self._forwards = [
+            ClipForward(self.student, ForwardSettings.of(recipe, phase), bfloat16=bfloat16, projection=self.projection)
+            for phase in recipe.phases
+        ]
 
     def advance(self, batch: ClipBatch) -> ClipOutcome:
         """Take one optimiser step on this process's rows of a batch, and count it. All processes call it together.
@@ -75,15 +93,18 @@ class Run:
         recipe = self.recipe
         prepare_step(self.student, self.optimizer, recipe, step=self.step)
         self.optimizer.zero_grad(set_to_none=True)
+        forward = self._forwards[recipe.phase_at(self.step)[0]]
         outcomes = []
         for piece in batch.pieces(self.micro_clips):
             generator = torch.Generator().manual_seed(recipe.seed * SEED_STRIDE + self.step)
-            outcome = self._forward(piece.to(self.processes.device), generator, progress=self.step / recipe.steps)
+            clips = piece.to(self.processes.device)
+            lessons = None if self.teacher is None else lessons_of(self.teacher, clips)
+            outcome = forward(clips, generator, progress=self.step / recipe.steps, lessons=lessons)
             share = piece.count / recipe.batch_clips
             (outcome.loss * share).backward()  # type: ignore[no-untyped-call]
             outcomes.append((outcome, share))
         parts = self.processes.add_up_numbers(weighted_parts(outcomes))
-        gradients = [p for p in self.student.parameters() if p.grad is not None]
+        gradients = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         self.processes.add_up([p.grad for p in gradients if p.grad is not None])
         if not math.isfinite(parts["loss"]):
             self._refuse(batch, what="loss", got=parts["loss"])
@@ -102,6 +123,7 @@ class Run:
             student=self.student,
             average=self.average,
             optimizer=self.optimizer,
+            projection=self.projection,
             step=self.step,
             recipe=self.recipe,
         )
@@ -117,7 +139,12 @@ class Run:
         if not path.exists():
             return False
         self.step = load_state(
-            path, student=self.student, average=self.average, optimizer=self.optimizer, recipe=self.recipe
+            path,
+            student=self.student,
+            average=self.average,
+            optimizer=self.optimizer,
+            projection=self.projection,
+            recipe=self.recipe,
         )
         return True
 
@@ -125,7 +152,8 @@ class Run:
         recipe = self.recipe
         clips = str(self.step * recipe.batch_clips)
         facts = {"recipe": recipe.name, "recipe_hash": recipe.digest(), "steps": str(self.step), "clips": clips}
-        return facts | self._start
+        taught = {} if self.teacher is None else {"teacher": self.teacher.fingerprint}
+        return facts | self._start | taught
 
     def _refuse(self, batch: ClipBatch, *, what: str, got: float) -> NoReturn:
         path = self.folder / f"not_finite_{self.step:06d}.safetensors"

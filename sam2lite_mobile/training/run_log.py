@@ -72,6 +72,10 @@ class RunLog:
         scalars = {"held_out_j": mean_j} | {f"held_out/{name}": value for name, value in by_sequence.items()}
         self._append(line, step=step, scalars=scalars)
 
+    def write_skipped(self, step: int, report: str) -> None:
+        """Write a line about a draw of training data that was skipped while step + 1 was being made."""
+        self._append({"step": step, "skipped": report}, step=step, scalars={})
+
     def _append(self, line: Mapping[str, object], *, step: int, scalars: Mapping[str, float]) -> None:
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()

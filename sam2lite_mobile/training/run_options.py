@@ -15,6 +15,7 @@ class RunOptions:
     data_root: folder with `train/`. Numbers of steps are 1 or more; validate_every 0 measures nothing. workers:
     processes that make batches ahead, for each process that trains; 0 makes them in between. micro_clips: clips that
     go through the student at once; their gradients add up to those of the batch. None: all that a process has.
+    teacher_cache: folder of a teacher's answers, read and added to; None: the teacher answers anew each time.
     """
 
     out: Path
@@ -25,6 +26,7 @@ class RunOptions:
     sample_every: int = 500
     validate_every: int = 0
     micro_clips: int | None = None
+    teacher_cache: Path | None = None
     resume: bool = False
     stop_after: int | None = None
     """Stop (and save) once this many steps are finished in all; None runs to the end."""

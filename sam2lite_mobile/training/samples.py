@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from sam2lite_mobile.training.clip_forward import ClipBatch
+from sam2lite_mobile.training.clip_batch import ClipBatch
 
 
 def sample_sheet(batch: ClipBatch, predictions: Tensor) -> bytes:

@@ -57,8 +57,8 @@ def gumbel_top_b(
     noisy = scores if draws is None else scores + gumbel_noise(scores.shape[1], draws)
     everything = torch.ones_like(scores, dtype=torch.bool) if allowed is None else allowed
     level = torch.zeros_like(scores, dtype=torch.int64)
-    tie = torch.arange(scores.shape[1]).expand_as(level)
-    budgets = torch.full((scores.shape[0],), budget)
+    tie = torch.arange(scores.shape[1], device=scores.device).expand_as(level)
+    budgets = torch.full((scores.shape[0],), budget, device=scores.device)
     return top_b(noisy, budgets, temperature, allowed=everything, level=level, tie=tie)
 
 

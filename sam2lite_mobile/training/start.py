@@ -12,16 +12,18 @@ from sam2lite_mobile.errors import CheckpointError, explain
 from sam2lite_mobile.student.checkpoint import checkpoint_hash, load_student
 from sam2lite_mobile.student.config import PRESETS
 from sam2lite_mobile.student.student import Student
+from sam2lite_mobile.training.optimization import GATE_PREFIX
 
 BLOCK = re.compile(r"(image_encoder\.blocks\.)(\d+)(\..*)")
 
 
-def start_from(student: Student, name_or_file: str) -> dict[str, str]:
+def start_from(student: Student, name_or_file: str, *, fresh_gate: bool = False) -> dict[str, str]:
     """Give a student the weights of a trained one, and return where they came from, for the header of checkpoints.
 
     name_or_file: a published size, whose shipped weights are taken, or a checkpoint. The trained one may have fewer
     transformer blocks: they become the first ones, and the blocks after them keep their start, near identity, so that
-    the deeper student begins as good as the trained one. Raises CheckpointError where the graphs differ otherwise.
+    the deeper student begins as good as the trained one. fresh_gate: the token gate stays as it is.
+    Raises CheckpointError where the graphs differ otherwise.
     """
     path = default_checkpoint(name_or_file) if name_or_file in PRESETS else Path(name_or_file)
     trained = load_student(path).state_dict()
@@ -40,5 +42,7 @@ def start_from(student: Student, name_or_file: str) -> dict[str, str]:
         )
     with torch.no_grad():
         for name, value in trained.items():
+            if fresh_gate and name.startswith(GATE_PREFIX):
+                continue
             own[name].copy_(value)
     return {"start_checkpoint": checkpoint_hash(path)}

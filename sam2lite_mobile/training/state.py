@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from sam2lite_mobile.errors import CheckpointError, explain
 from sam2lite_mobile.student.checkpoint import safetensors_bytes, write_atomically
 from sam2lite_mobile.student.student import Student
+from sam2lite_mobile.training.distillation import ReadoutProjection
 from sam2lite_mobile.training.recipe import Recipe
 
 FORMAT = "sam2lite-training-state"
@@ -22,12 +23,19 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def save_state(
-    path: Path, *, student: Student, average: Student, optimizer: torch.optim.Optimizer, step: int, recipe: Recipe
+    path: Path,
+    *,
+    student: Student,
+    average: Student,
+    optimizer: torch.optim.Optimizer,
+    projection: ReadoutProjection | None = None,
+    step: int,
+    recipe: Recipe,
 ) -> None:
-    """Write the state after `step` finished steps, atomically."""
-    tensors = {f"student.{k}": v for k, v in student.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
-    for name, parameter in student.named_parameters():
+    """Write the state after `step` finished steps, atomically. projection: what is trained beside the student."""
+    tensors = {f"average.{k}": v for k, v in average.state_dict().items()}
+    tensors |= {f"{part}.{k}": v for part, m in _trained(student, projection) for k, v in m.state_dict().items()}
+    for name, parameter in _parameters(student, projection):
         for moment, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{moment}.{name}"] = torch.as_tensor(value, dtype=torch.float32)
     facts = {"step": str(step), "recipe": recipe.digest(), "format": FORMAT}
@@ -35,7 +43,13 @@ def save_state(
 
 
 def load_state(
-    path: Path, *, student: Student, average: Student, optimizer: torch.optim.Optimizer, recipe: Recipe
+    path: Path,
+    *,
+    student: Student,
+    average: Student,
+    optimizer: torch.optim.Optimizer,
+    projection: ReadoutProjection | None = None,
+    recipe: Recipe,
 ) -> int:
     """Restore a run and return how many steps it had finished.
 
@@ -59,24 +73,40 @@ def load_state(
                 do="give the first recipe again, or choose a new --out folder",
             )
         )
-    if problems := _problems(tensors, student):
+    if problems := _problems(tensors, student, projection):
         raise _unusable(path, got="; ".join(problems[:5]))
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-    student.load_state_dict(part("student."))
     average.load_state_dict(part("average."))
-    for name, parameter in student.named_parameters():
+    for prefix, module in _trained(student, projection):
+        module.load_state_dict(part(f"{prefix}."))
+    for name, parameter in _parameters(student, projection):
         if f"exp_avg.{name}" in tensors:
-            optimizer.state[parameter] = {moment: tensors[f"{moment}.{name}"] for moment in MOMENTS}
+            moments = {moment: tensors[f"{moment}.{name}"] for moment in MOMENTS}
+            # The count of steps stays on the CPU, where torch's optimisers keep it.
+            optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in moments.items()}
     return int(facts["step"])
 
 
-def _problems(tensors: Mapping[str, Tensor], student: Student) -> list[str]:
+def _trained(student: Student, projection: ReadoutProjection | None) -> list[tuple[str, nn.Module]]:
+    """What is trained, by the prefix of its entries."""
+    beside: list[tuple[str, nn.Module]] = [] if projection is None else [("projection", projection)]
+    return [("student", student), *beside]
+
+
+def _parameters(student: Student, projection: ReadoutProjection | None) -> list[tuple[str, nn.Parameter]]:
+    """Parameters by the name of their moments: the student's by their own, the projection's behind its prefix."""
+    beside = [] if projection is None else list(projection.named_parameters(prefix="projection"))
+    return [*student.named_parameters(), *beside]
+
+
+def _problems(tensors: Mapping[str, Tensor], student: Student, projection: ReadoutProjection | None) -> list[str]:
     """What is wrong with the entries: weights have to be there twice; a parameter's moments all, or none of them."""
-    shapes = {f"{which}.{k}": v.shape for which in ("student", "average") for k, v in student.state_dict().items()}
-    for name, parameter in student.named_parameters():
+    shapes = {f"average.{k}": v.shape for k, v in student.state_dict().items()}
+    shapes |= {f"{part}.{k}": v.shape for part, m in _trained(student, projection) for k, v in m.state_dict().items()}
+    for name, parameter in _parameters(student, projection):
         if any(f"{moment}.{name}" in tensors for moment in MOMENTS):
             shapes |= {f"exp_avg.{name}": parameter.shape, f"exp_avg_sq.{name}": parameter.shape}
             shapes[f"step.{name}"] = torch.Size([])

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from sam2lite_mobile import contract
 from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.errors import DataError, explain
-from sam2lite_mobile.evaluation.davis import region_similarity
+from sam2lite_mobile.evaluation.davis import boundary_measure, region_similarity
+from sam2lite_mobile.evaluation.evaluate import BY_GATE
+from sam2lite_mobile.evaluation.memory_choice import MemoryChoice, choosing_tracker
 from sam2lite_mobile.runtime.engine import Engine
 from sam2lite_mobile.runtime.prompts import Prompt
-from sam2lite_mobile.runtime.tracker import MAX_OBJECTS, Tracker
+from sam2lite_mobile.runtime.tracker import MAX_OBJECTS
 from sam2lite_mobile.student.student import Student
 from sam2lite_mobile.training.sources import Sequence, find_sequence, read_pair
 
@@ -24,10 +27,16 @@ VALIDATION_FRAMES = 20
 
 @dataclass(frozen=True)
 class HeldOutScore:
-    """J (intersection over union, 0..1): mean over the sequences, and of each by name."""
+    """J (intersection over union) and F (boundary measure), 0..1: means over the sequences; J of each by name."""
 
     mean_j: float
+    mean_f: float
     by_sequence: dict[str, float]
+
+    @property
+    def jf(self) -> float:
+        """J&F: the mean of J and F."""
+        return (self.mean_j + self.mean_f) / 2
 
 
 def held_out_score(
@@ -37,23 +46,31 @@ def held_out_score(
     *,
     size: int = VALIDATION_SIZE,
     frames: int = VALIDATION_FRAMES,
+    memory: MemoryChoice = BY_GATE,
 ) -> HeldOutScore:
-    """J of a student in eval mode over the training sequences `names`, through the tracker itself.
+    """J and F of a student in eval mode over the training sequences `names`, through the tracker itself.
 
     Every object of a sequence's first frame is given there as a mask and tracked through at most `frames` frames. A
     sequence's J is the mean over its objects and all frames but the first, at the size of the annotation.
-    Raises DataError for an unknown sequence or one whose first frame shows no object.
+    memory: what the tracker remembers. Raises DataError for an unknown sequence or one whose first frame shows no
+    object.
     """
     engine = TorchEngine(student)
-    scores = {name: sequence_score(engine, find_sequence(data_root, name), size=size, frames=frames) for name in names}
-    return HeldOutScore(float(np.mean(list(scores.values()))), scores)
+    scores = {
+        name: sequence_score(engine, find_sequence(data_root, name), size=size, frames=frames, memory=memory)
+        for name in names
+    }
+    means = np.mean(list(scores.values()), 0)
+    return HeldOutScore(float(means[0]), float(means[1]), {name: j for name, (j, _) in scores.items()})
 
 
-def sequence_score(engine: Engine, sequence: Sequence, *, size: int, frames: int) -> float:
-    """J of one sequence, see `held_out_score`."""
-    tracker = Tracker(engine, size=size)
+def sequence_score(
+    engine: Engine, sequence: Sequence, *, size: int, frames: int, memory: MemoryChoice = BY_GATE
+) -> tuple[float, float]:
+    """J and F of one sequence, see `held_out_score`."""
+    tracker = choosing_tracker(engine, memory, size=size, window=contract.WINDOW_MAX)
     objects: list[int] = []
-    values: list[float] = []
+    values: list[tuple[float, float]] = []
     for position, index in enumerate(spread(len(sequence.frames), frames)):
         pixels, labels = read_pair(sequence.frames[index], sequence.masks[index])
         if position == 0:
@@ -70,8 +87,11 @@ def sequence_score(engine: Engine, sequence: Sequence, *, size: int, frames: int
             tracker.step(pixels, prompts={label: Prompt.from_mask(labels == label) for label in objects})
             continue
         result = tracker.step(pixels)
-        values += [region_similarity(labels == label, result.objects[label].mask) for label in objects]
-    return float(np.mean(values))
+        for label in objects:
+            truth, mask = labels == label, result.objects[label].mask
+            values.append((region_similarity(truth, mask), boundary_measure(truth, mask)))
+    j, f = np.mean(values, 0)
+    return float(j), float(f)
 
 
 def spread(count: int, at_most: int) -> list[int]:

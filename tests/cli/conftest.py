@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
 from sam2lite_mobile import engines
 from sam2lite_mobile.cli.main import main
+from sam2lite_mobile.contract import BANK_TOKENS_MIN
 from tests.runtime.scripted_engine import ScriptedEngine
 
 
@@ -26,7 +28,11 @@ class Call:
 @pytest.fixture
 def sam2lite(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Call]:
     """Calls the command line; the engine "scripted" is there besides the real ones."""
-    entry = engines.EngineEntry(lambda source, threads: ScriptedEngine(), takes="package", extra="torch")
+
+    def create(source: Path | None, threads: int, bank_tokens: int | None) -> ScriptedEngine:
+        return ScriptedEngine(bank_tokens=bank_tokens or BANK_TOKENS_MIN)
+
+    entry = engines.EngineEntry(create, takes="package", extra="torch")
     monkeypatch.setattr(engines, "ENGINES", MappingProxyType({**engines.ENGINES, "scripted": entry}))
     monkeypatch.setitem(os.environ, "NO_COLOR", "1")
     monkeypatch.setitem(os.environ, "COLUMNS", "160")

@@ -10,8 +10,10 @@ import pytest
 from sam2lite_mobile.evaluation import evaluate
 from sam2lite_mobile.evaluation.latency import TIMER_SCOPE
 from sam2lite_mobile.evaluation.results import read_result
+from sam2lite_mobile.student.checkpoint import save_student
 from tests.cli.conftest import Call
 from tests.media.clips import write_davis
+from tests.training.short_runs import small_student
 
 FAST = ("--engine", "scripted", "--size", 256)
 Run = Callable[..., Call]
@@ -31,12 +33,13 @@ def test_result_holds_scores_and_conditions_and_the_table_shows_them(sam2lite: R
     conditions = result.conditions
     assert (conditions.data, conditions.split, conditions.prompt) == ("tiny", "tiny", "mask")
     assert (conditions.size, conditions.window, conditions.max_frames) == (256, 8, None)
+    assert (conditions.budget, conditions.selection, conditions.selection_seed) == (128, "gate", None)
     assert (conditions.engine.name, conditions.timer) == ("scripted", TIMER_SCOPE)
     assert result.summary is not None
     assert result.summary.latency_ms["total"].frames == 15
     assert result.summary.jf_mean > 0.8
     assert f"{100 * result.summary.jf_mean:.1f}" in call.out
-    assert "256 px, window 8, scripted" in call.out.replace("\n", " ")
+    assert "256 px, window 8, 128 tokens by gate, scripted" in call.out.replace("\n", " ")
     assert sorted(path.name for path in (tmp_path / "m" / "b").iterdir()) == [f"0000{i}.png" for i in range(5)]
 
 
@@ -49,6 +52,34 @@ def test_sequences_of_a_split_can_be_chosen(sam2lite: Run, data: Path, tmp_path:
     assert (result.conditions.prompt, result.conditions.split) == ("click", "part of all")
     call = sam2lite(*arguments, "--sequences", "zebra")
     assert (call.status, "--sequences: expected sequences of all, got 'zebra'" in call.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "recorded", "shown"),
+    [
+        (("--selection", "fifo", "--budget", 512), (512, "fifo", None), "512 tokens by fifo,"),
+        (("--selection", "random"), (128, "random", 0), "128 tokens by random 0,"),
+        (("--selection", "random", "--selection-seed", 7), (128, "random", 7), "128 tokens by random 7,"),
+    ],
+)
+def test_budget_and_selection_are_recorded(
+    sam2lite: Run, data: Path, tmp_path: Path, arguments: tuple[object, ...], recorded: tuple[object, ...], shown: str
+) -> None:
+    path = tmp_path / "r.json"
+    call = sam2lite("eval", "--data", data, "--json", path, "--max-frames", 3, *FAST, *arguments)
+    conditions = read_result(path).conditions
+    assert (conditions.budget, conditions.selection, conditions.selection_seed) == recorded
+    assert shown in call.out.replace("\n", " ")
+
+
+def test_unbounded_memory_is_recorded_without_budget_and_selection(sam2lite: Run, data: Path, tmp_path: Path) -> None:
+    save_student(small_student(), tmp_path / "s.safetensors")
+    arguments = ("--checkpoint", tmp_path / "s.safetensors", "--size", 256, "--max-frames", 3, "--sequences", "a")
+    call = sam2lite("eval", "--data", data, "--json", tmp_path / "r.json", "--budget", "unbounded", *arguments)
+    assert call.status == 0, call.err
+    conditions = read_result(tmp_path / "r.json").conditions
+    assert (conditions.budget, conditions.selection, conditions.selection_seed) == (None, None, None)
+    assert "256 px, unbounded memory, torch" in call.out.replace("\n", " ")
 
 
 def test_interrupted_run_is_resumed_without_doing_a_sequence_twice(
@@ -86,6 +117,13 @@ def test_interrupted_run_is_resumed_without_doing_a_sequence_twice(
         (("--size", 300), "--size: expected"),
         (("--json", "nowhere/r.json"), "result nowhere/r.json: expected a file in an existing folder"),
         (("--data", "nowhere"), "expected a folder of sequences, got no such folder"),
+        (("--selection", "best"), "--selection: expected gate or fifo or uniform or random or simple, got 'best'"),
+        (("--selection", "fifo", "--selection-seed", 1), "--selection-seed: expected --selection random, got fifo"),
+        (("--selection", "fifo", "--budget", "unbounded"), "--selection fifo: expected a budget, got unbounded"),
+        (("--budget", 127), "--budget: expected 128 to 512, or unbounded, got '127'"),
+        (("--budget", 513), "--budget: expected 128 to 512, or unbounded, got '513'"),
+        (("--budget", "half"), "--budget: expected 128 to 512, or unbounded, got 'half'"),
+        (("--budget", "unbounded"), "unbounded memory: expected the engine torch, got scripted"),
     ],
 )
 def test_wrong_calls_are_one_line(

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from sam2lite_mobile import __version__
-from sam2lite_mobile.cli.main import COMMANDS, build_app, main
+from sam2lite_mobile.cli.main import COMMANDS, build_app, main, module_of
 from sam2lite_mobile.errors import GateError
 from tests.cli.conftest import Call
 from tests.repository import ROOT
@@ -39,7 +39,7 @@ def test_version_is_that_of_the_package(sam2lite: Callable[..., Call]) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_line_of_help_is_the_first_line_of_the_command(name: str) -> None:
     app = typer.Typer()
-    importlib.import_module(f"sam2lite_mobile.cli.{name}").register(app)
+    importlib.import_module(module_of(name)).register(app)
     if app.registered_groups:
         (group,) = app.registered_groups
         assert group.name == name

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sam2lite_mobile.contract import GRAPHS, SIZED_GRAPHS, GraphSpec, graph_id, graph_spec
-from sam2lite_mobile.engines import coreml
+from sam2lite_mobile.engines import coreml, create_engine
 from sam2lite_mobile.engines.coreml import CoreMLEngine
 from sam2lite_mobile.errors import ContractError, MissingBackendError, PackageError
 from sam2lite_mobile.runtime.engine import Engine
@@ -164,6 +164,12 @@ def test_decoders_with_different_banks_are_refused(folder: Path, tmp_path: Path)
     _save(tmp_path, graph_spec("mask_decoder", LARGE, bank_tokens=192))
     with pytest.raises(PackageError, match=r"got \[128, 192\]"):
         CoreMLEngine(tmp_path, runtime="interpreter")
+
+
+def test_budget_that_the_package_was_not_built_for_is_refused(folder: Path) -> None:
+    assert create_engine("coreml", source=folder, bank_tokens=BANK).bank_tokens == BANK
+    with pytest.raises(ContractError, match=f"expected {BANK}, got 256; build a package with --bank-tokens 256"):
+        create_engine("coreml", source=folder, bank_tokens=256)
 
 
 @pytest.mark.parametrize(

@@ -32,17 +32,18 @@ def test_engine_needs_a_thread() -> None:
         engines.create_engine("torch", threads=0)
 
 
-def test_source_and_threads_reach_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[Path | None, int]] = []
+def test_source_threads_and_budget_reach_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Path | None, int, int | None]] = []
 
-    def create(source: Path | None, threads: int) -> Engine:
-        seen.append((source, threads))
+    def create(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
+        seen.append((source, threads, bank_tokens))
         return ScriptedEngine()
 
     entry = engines.EngineEntry(create, takes="package", extra="torch")
     monkeypatch.setattr(engines, "ENGINES", MappingProxyType({"scripted": entry}))
     engines.create_engine("scripted", source=Path("p"), threads=3)
-    assert seen == [(Path("p"), 3)]
+    engines.create_engine("scripted", bank_tokens=128)
+    assert seen == [(Path("p"), 3, None), (None, 1, 128)]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_source_and_threads_reach_the_engine(monkeypatch: pytest.MonkeyPatch) ->
 def test_missing_framework_names_the_extra_and_a_broken_package_does_not(
     monkeypatch: pytest.MonkeyPatch, missing: str, raised: type[Exception]
 ) -> None:
-    def create(source: Path | None, threads: int) -> Engine:
+    def create(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
     entry = engines.EngineEntry(create, takes="checkpoint", extra="torch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -131,7 +132,21 @@ def test_sequences_without_objects_or_with_small_annotations_are_refused(tmp_pat
 
 def conditions(*sequences: str, size: int = 256) -> Conditions:
     engine = EngineInfo("scripted", "fp32", 1, "1", "", None)
-    return Conditions("0.1.0", "tiny", "all", list(sequences), "mask", size, 8, None, engine, this_machine())
+    return Conditions(
+        package_version="0.1.0",
+        data="tiny",
+        split="all",
+        sequences=list(sequences),
+        prompt="mask",
+        size=size,
+        window=8,
+        budget=384,
+        selection="gate",
+        selection_seed=None,
+        max_frames=None,
+        engine=engine,
+        machine=this_machine(),
+    )
 
 
 def scored(name: str, *values: float, objects: int = 1) -> SequenceResult:
@@ -163,7 +178,7 @@ def test_result_comes_back_from_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "expected schema version 1, got 2"),
+        ({"schema_version": 3}, "expected schema version 2, got 3"),
         ({"extra": 1}, "unknown field `extra`"),
         ({"sequences": [{}]}, "missing required field"),
         ({"schema_version": "1"}, "Expected `int`, got `str`"),
@@ -172,6 +187,34 @@ def test_result_comes_back_from_its_file(tmp_path: Path) -> None:
 def test_results_that_break_the_schema_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
     result = EvaluationResult(SCHEMA_VERSION, conditions("a"), [scored("a", 1, 0.5, 1)], None)
     content = msgspec.to_builtins(result) | change
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        read_result(tmp_path / "r.json")
+
+
+def before_selection(result: EvaluationResult) -> dict[str, Any]:
+    """A result as version 1 wrote it."""
+    content: dict[str, Any] = msgspec.to_builtins(result) | {"schema_version": 1}
+    for name in ("budget", "selection", "selection_seed"):
+        del content["conditions"][name]
+    return content
+
+
+def test_result_of_the_version_before_selection_is_one_of_the_gate_and_the_only_budget(tmp_path: Path) -> None:
+    result = EvaluationResult(SCHEMA_VERSION, conditions("a"), [scored("a", 1, 0.5, 1)], None)
+    (tmp_path / "r.json").write_text(json.dumps(before_selection(result)))
+    assert read_result(tmp_path / "r.json") == result
+
+
+@pytest.mark.parametrize(("name", "message"), [("size", "missing required field `size`"), (None, "Expected `object`")])
+def test_broken_result_of_the_version_before_selection_is_refused(
+    tmp_path: Path, name: str | None, message: str
+) -> None:
+    content = before_selection(EvaluationResult(SCHEMA_VERSION, conditions("a"), [scored("a", 1, 0.5, 1)], None))
+    if name is None:
+        content["conditions"] = []
+    else:
+        del content["conditions"][name]
     (tmp_path / "r.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=message):
         read_result(tmp_path / "r.json")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sam2lite_mobile.contract import GRAPHS, MASK_PROMPT_LOGIT, SIZES
 from sam2lite_mobile.errors import ContractError
-from sam2lite_mobile.runtime import MAX_OBJECTS, Box, FrameResult, ObjectResult, Point, Prompt, Tracker
+from sam2lite_mobile.runtime import MAX_OBJECTS, Box, FrameResult, MemoryBank, ObjectResult, Point, Prompt, Tracker
 from sam2lite_mobile.runtime.tracker import STAGES
 from tests.repository import ROOT
 from tests.runtime.scripted_engine import ScriptedEngine, scene
@@ -288,6 +288,19 @@ def test_removed_object_is_forgotten_and_the_others_stay() -> None:
         track.remove(1)
     again = track.step(moving(2), prompts={1: RED_PROMPT}).objects[1]
     assert set(again.tokens_by_age) == {0}
+
+
+def test_every_new_object_gets_a_memory_of_its_own_where_another_kind_is_asked_for() -> None:
+    made: list[MemoryBank] = []
+
+    def new_memory() -> MemoryBank:
+        made.append(MemoryBank(128))
+        return made[-1]
+
+    track = Tracker(ScriptedEngine(bank_tokens=128), size=256, new_memory=new_memory)
+    track.step(moving(0), prompts={1: RED_PROMPT})
+    track.step(moving(1), prompts={2: DARK_PROMPT})
+    assert [memory.tokens_by_age(1) for memory in made] == [{0: 43, 1: 85}, {0: 128}]
 
 
 def test_reset_tracker_is_as_new() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from sam2lite_mobile.training.loop import train
 from sam2lite_mobile.training.run_options import RunOptions
+from tests.training.pack_samples import pack_data, write_pack_source
 from tests.training.short_runs import short_recipe
 from tests.training.synthetic_data import write_data
 
@@ -18,6 +19,20 @@ from tests.training.synthetic_data import write_data
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two sequences (roller, jumper) and two stills."""
     return write_data(tmp_path_factory.mktemp("small_data"))
+
+
+@pytest.fixture(scope="session")
+def pack_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small data and a third still, two of the stills with two masks."""
+    return write_pack_source(tmp_path_factory.mktemp("pack_source"))
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory: pytest.TempPathFactory, pack_source: Path) -> Path:
+    """A pack of `pack_source`."""
+    out = tmp_path_factory.mktemp("packs") / "pack"
+    pack_data(pack_source, out)
+    return out
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from sam2lite_mobile import contract
 from sam2lite_mobile.student.config import StudentConfig
 from sam2lite_mobile.student.student import Student
-from sam2lite_mobile.training.clip_forward import ClipBatch
+from sam2lite_mobile.training.clip_batch import ClipBatch
 from sam2lite_mobile.training.recipe import Phase, Recipe
 
 SMALL = StudentConfig("small", width=16, blocks=1, heads=2, decoder_layers=1, decoder_heads=4, decoder_hidden=32)

@@ -18,7 +18,9 @@ from sam2lite_mobile.student.checkpoint import load_student
 from sam2lite_mobile.student.memory_attention import MemoryAttention, MemoryRead
 from sam2lite_mobile.training.bank_memory import BankMemory
 from sam2lite_mobile.training.bounded_memory import BoundedMemory, choose
-from sam2lite_mobile.training.clip_forward import ClipBatch, ClipForward, ForwardSettings
+from sam2lite_mobile.training.clip_batch import ClipBatch
+from sam2lite_mobile.training.clip_forward import ClipForward
+from sam2lite_mobile.training.forward_settings import ForwardSettings
 from sam2lite_mobile.training.kept_read import read_kept
 from tests.training.short_runs import moving_square, small_student
 

@@ -17,7 +17,8 @@ def tokens(value: float, *, clips: int = 2) -> Tokens:
 def test_bank_holds_the_anchors_then_the_recent_tokens_with_the_age_of_their_frame() -> None:
     hidden = torch.zeros(2, T)
     hidden[1, 3] = contract.MASKED
-    bank = Bank.of(tokens(1), tokens(2), ages=torch.tensor([[0.5, 0.25], [0.75, 0.125]]), hidden=hidden)
+    ages, recent_frame = torch.tensor([[0.5, 0.25], [0.75, 0.125]]), torch.tensor([4, 5])
+    bank = Bank.of(tokens(1), tokens(2), ages=ages, recent_frame=recent_frame, hidden=hidden)
     assert bank.keys.shape == bank.values.shape == (2, 2 * T, D)
     assert bank.keys[:, T - 1].unique().tolist() == [1]
     assert bank.keys[:, T].unique().tolist() == [2]

@@ -9,7 +9,6 @@ import torch
 from sam2lite_mobile.training.losses import (
     EDGE_WINDOW,
     edge_loss,
-    gate_loss,
     hard_iou,
     mask_loss,
     quality_loss,
@@ -99,20 +98,3 @@ def test_visibility_loss_is_the_bce_of_its_logit(rng: np.random.Generator) -> No
     logits, visible = rng.normal(0, 2, (5, 1)), np.array([1.0, 0, 1, 1, 0])
     loss = visibility_loss(torch.from_numpy(logits), torch.from_numpy(visible))
     assert loss.item() == pytest.approx(bce(logits[:, 0], visible), abs=1e-12)
-
-
-def test_gate_loss_compares_with_half_the_mass_up_to_1_over_shown_tokens(rng: np.random.Generator) -> None:
-    scores, mass = rng.normal(0, 1, (2, 4)), np.array([[0.0, 1.0, 2.0, 7.0], [0.5, 0.1, 3.0, 0.0]])
-    shown = np.array([[1.0, 1, 1, 0], [0, 1, 1, 1]])
-    error = (sigmoid(scores) - np.minimum(mass / 2, 1)) ** 2
-    tensors = [torch.from_numpy(x).requires_grad_() for x in (scores, mass)]
-    loss = gate_loss(tensors[0], tensors[1], torch.from_numpy(shown))
-    loss.backward()
-    assert loss.item() == pytest.approx((error * shown).sum() / 6, abs=1e-12)
-    assert tensors[0].grad is not None
-    assert torch.equal(tensors[0].grad != 0, torch.from_numpy(shown != 0))
-    assert tensors[1].grad is None  # the attention is not taught to please the gate
-
-
-def test_gate_loss_of_no_shown_token_is_0() -> None:
-    assert gate_loss(torch.ones(1, 3), torch.ones(1, 3), torch.zeros(1, 3)).item() == 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 import torch
 
+from sam2lite_mobile.training.distillation import ReadoutProjection
 from sam2lite_mobile.training.optimization import (
     FIRST_TUNED_STEM_BLOCK,
     build_optimizer,
@@ -97,3 +99,36 @@ def test_average_follows_young_runs_fast_and_old_ones_by_its_decay() -> None:
     for name, value in average.named_parameters():
         torch.testing.assert_close(value, expected[name], msg=name)
         assert value.requires_grad
+
+
+def test_exponential_schedule_falls_by_the_same_factor_in_every_part_of_the_run() -> None:
+    recipe = msgspec.structs.replace(LONG, schedule="exponential", final_share=0.01)
+    assert learning_rate(recipe, 500) == pytest.approx(2e-3 * 0.1)
+    assert learning_rate(recipe, 750) / learning_rate(recipe, 500) == pytest.approx(0.01**0.25)
+
+
+def test_phase_with_a_rate_of_its_own_has_a_schedule_of_its_own() -> None:
+    phases = (Phase(400, 2), Phase(400, 2, learning_rate=1e-4), Phase(400, 2, learning_rate=1e-5))
+    recipe = msgspec.structs.replace(LONG, phases=phases, schedule="exponential", final_share=0.25, warmup_steps=0)
+    assert [learning_rate(recipe, step) for step in (100, 200)] == pytest.approx([1e-4, 1e-5])
+    assert learning_rate(recipe, 150) == pytest.approx(1e-4 * 0.5)  # half way to a quarter
+    assert learning_rate(recipe, 299) == pytest.approx(1e-5 * 0.25 ** (99 / 100))
+    # The first phase follows the recipe's rate, over the steps of the whole run.
+    assert learning_rate(recipe, 75) == pytest.approx(2e-3 * 0.25**0.25)
+
+
+def test_projection_of_readouts_is_trained_beside_the_student_at_the_full_rate() -> None:
+    projection = ReadoutProjection(4, 3)
+    optimizer = build_optimizer(small_student(), short_recipe(), projection=projection)
+    group = next(g for g in optimizer.param_groups if any(p is projection.linear.weight for p in g["params"]))
+    assert group["share"] == 1
+    assert group["weight_decay"] == short_recipe().weight_decay
+
+
+def test_gate_alone_is_trained_where_the_recipe_says_so_and_the_stem_stays_frozen() -> None:
+    student, recipe = small_student(), short_recipe(stem="imagenet", trains="gate", memory="bank", tune_stem_after=0)
+    optimizer = build_optimizer(student, recipe)
+    prepare_step(student, optimizer, recipe, step=3)
+    trained = {name for name, parameter in student.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name, _ in student.named_parameters() if name.startswith("token_gate.")}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(trained)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sam2lite_mobile.engines.torch_engine import default_checkpoint
 from sam2lite_mobile.errors import DataError
 from sam2lite_mobile.student.checkpoint import read_header
-from sam2lite_mobile.training.recipe import LARGEST_RECIPE_BYTES, Phase, Recipe, load_recipe, shipped_recipes
+from sam2lite_mobile.training.recipe import (
+    LARGEST_RECIPE_BYTES,
+    Distillation,
+    Phase,
+    Recipe,
+    load_recipe,
+    shipped_recipes,
+)
 from tests.training.short_runs import short_recipe
 
 GOOD = 'name = "mine"\nstudent = "tiny"\n'
@@ -32,7 +40,17 @@ def test_digest_of_a_recipe_does_not_change_between_versions() -> None:
     # A saved run can be resumed only as long as this holds: a new or renamed field changes it.
     digest = short_recipe(edge_weight=0).digest()
     assert digest == "97de3307bbba7af268252f9927785de393165fe53d98870a59d4bc5f3a43ab6a"
-    for change in ({"seed": 1}, {"edge_weight": 0.5}, {"start_from": "nano"}):
+    phases = short_recipe().phases
+    of_phase = {"learning_rate": 0.5, "memory": "bank", "quantize": "w8"}
+    changed = [(msgspec.structs.replace(phases[0], **{k: v}), *phases[1:]) for k, v in of_phase.items()]
+    for change in (
+        {"seed": 1},
+        {"edge_weight": 0.5},
+        {"start_from": "nano"},
+        {"schedule": "exponential"},
+        {"distillation": Distillation("own:nano")},
+        *({"phases": value} for value in changed),
+    ):
         assert short_recipe(**{"edge_weight": 0, **change}).digest() != digest
 
 
@@ -63,6 +81,18 @@ def test_shipped_weights_name_the_recipe_that_made_them() -> None:
         (GOOD + "seed = -1\n" + PHASE, "seed >= 0"),
         (GOOD + "clip_norm = 0.0\n" + PHASE, "clip_norm > 0"),
         (GOOD + 'precision = "fp8"\n' + PHASE, "Invalid enum value 'fp8'"),
+        (GOOD + PHASE + "learning_rate = 2.0\n", "learning_rate 2.0 of a phase is outside 0..1"),
+        (GOOD + PHASE + 'quantize = "int4"\n', "Invalid enum value 'int4'"),
+        (GOOD + 'patch_embed = "plain"\n' + PHASE, "plain patches have no ImageNet weights"),
+        (GOOD + 'schedule = "exponential"\nfinal_share = 0\n' + PHASE, "never reaches a final_share of 0"),
+        (GOOD + 'trains = "gate"\n' + PHASE, 'trains = "gate" needs memory = "bank"'),
+        (GOOD + "fresh_gate = true\n" + PHASE, "fresh_gate is for runs that start from a trained student"),
+        (GOOD + PHASE + "[distillation]\n", "missing required field `teacher`"),
+        (GOOD + PHASE + '[distillation]\nteacher = "own:nano"\nmask_share = 2\n', "mask_share 2.0 is outside 0..1"),
+        (
+            GOOD + PHASE + '[distillation]\nteacher = "own:nano"\nreadout_weight = -1\n',
+            "readout_weight -1.0 is outside",
+        ),
         (GOOD + 'seed = "7"\n' + PHASE, "Expected `int`, got `str`"),
         ("name = ", "Invalid value"),
     ],
@@ -92,6 +122,32 @@ def test_unknown_names_too_long_files_and_bytes_that_are_no_text_are_refused(tmp
     path.write_bytes(b'name = "\xff"')
     with pytest.raises(DataError, match="expected the fields of a recipe"):
         load_recipe(str(path))
+
+
+def test_methodologys_stages_are_a_recipe_with_its_hyper_parameters() -> None:
+    recipe = load_recipe("three_stages")
+    assert [(p.frames, p.learning_rate, p.memory, p.quantize) for p in recipe.phases] == [
+        (8, 1e-4, "pair", None),
+        (24, 5e-5, "bank", None),
+        (8, 1e-5, "bank", "w8a8"),
+    ]
+    first, second, third = (phase.clips for phase in recipe.phases)
+    assert first == second == 2 * third  # 10, 10 and 5 epochs
+    assert (recipe.batch_clips, recipe.schedule, recipe.clip_norm, recipe.weight_decay) == (32, "exponential", 1, 0.01)
+    assert (recipe.temperature_start, recipe.temperature_end, recipe.edge_weight) == (1.0, 0.1, 0.5)
+    assert recipe.distillation is not None
+    assert (recipe.distillation.attention_weight, recipe.distillation.readout_weight) == (0.3, 0.2)
+    assert len(recipe.hold_out) >= 5
+
+
+def test_smoke_recipe_goes_through_every_stage() -> None:
+    recipe = load_recipe("smoke")
+    assert [(phase.memory, phase.quantize) for phase in recipe.phases] == [
+        (None, None),
+        ("bank", None),
+        ("bank", "w8a8"),
+    ]
+    assert recipe.distillation is not None
 
 
 def test_steps_count_a_last_batch_that_is_not_full_and_phases_follow_each_other() -> None:

@@ -73,7 +73,7 @@ def edit(change: Callable[[Entries, dict[str, str]], object]) -> Callable[[Path]
         (edit(lambda tensors, facts: facts.update(format="else")), "expected the state of a run"),
         (edit(lambda tensors, facts: facts.update(step="-3")), "expected the state of a run"),
         (edit(lambda tensors, facts: tensors.pop("average.token_gate.score.bias")), "missing entry average.token_gate"),
-        (edit(lambda tensors, facts: tensors.pop("exp_avg_sq.token_gate.score.bias")), "missing entry exp_avg_sq"),
+        (edit(lambda tensors, facts: tensors.pop("exp_avg_sq.mask_decoder.score.bias")), "missing entry exp_avg_sq"),
         (edit(lambda tensors, facts: tensors.update(more=torch.zeros(1))), "unknown entry more"),
         (
             edit(lambda tensors, facts: tensors.update({"student.token_gate.score.bias": torch.zeros(2)})),

@@ -32,7 +32,7 @@ def test_j_is_the_mean_over_the_tracked_frames_without_the_given_one(tmp_path: P
     # Of 11 frames 4: 0 is given, then 3, 7 (empty, so the full mask scores 0) and 10.
     expected = (labels[3].mean() + 0 + labels[10].mean()) / 3
     engine = EverywhereEngine()
-    assert sequence_score(engine, sequence, size=256, frames=4) == pytest.approx(expected)
+    assert sequence_score(engine, sequence, size=256, frames=4)[0] == pytest.approx(expected)
     assert engine.runs["image_encoder"] == 4
 
 
@@ -43,9 +43,9 @@ def test_every_object_of_the_first_frame_counts(tmp_path: Path) -> None:
         image = folder / "JPEGImages" / "pair" / f"{index:05d}.jpg"
         write_pair(image, folder / "Annotations" / "pair" / f"{index:05d}.png", paint(labels, (GREEN, GREEN)), labels)
     expected = ((labels == 1).mean() + (labels == 2).mean()) / 2
-    assert sequence_score(EverywhereEngine(), find_sequence(tmp_path, "pair"), size=256, frames=20) == (
-        pytest.approx(expected)
-    )
+    score = sequence_score(EverywhereEngine(), find_sequence(tmp_path, "pair"), size=256, frames=20)
+    assert score[0] == pytest.approx(expected)
+    assert score[1] == 0  # a mask of every pixel has no boundary
 
 
 def test_score_is_the_mean_over_sequences_and_leaves_the_student_as_it_was(small_data: Path) -> None:

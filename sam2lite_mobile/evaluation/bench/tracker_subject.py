@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam2lite_mobile.contract import GRAPHS, all_graph_specs
+from sam2lite_mobile.engines.wrapper import EngineWrapper
 from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.bench.clip import Clip
 from sam2lite_mobile.evaluation.bench.clocks import ZERO, Stopwatch, now
 from sam2lite_mobile.evaluation.bench.subjects import HOST, TOTAL, FrameTimes, SubjectFacts
-from sam2lite_mobile.runtime.engine import Engine, EngineDescription
+from sam2lite_mobile.runtime.engine import Engine
 from sam2lite_mobile.runtime.prompts import Prompt
 from sam2lite_mobile.runtime.tracker import Tracker
 
@@ -27,41 +28,19 @@ SCOPE = (
 )
 
 
-class TimedEngine:
-    """An engine whose runs are added to a stopwatch, by graph."""
+class TimedEngine(EngineWrapper):
+    """An engine whose runs are added to a stopwatch, by graph; loading and warming up are not timed."""
 
     def __init__(self, engine: Engine, watch: Stopwatch) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._watch = watch
         specs = all_graph_specs(engine.sizes, bank_tokens=engine.bank_tokens)
         self._graphs = {spec.id: spec.graph for spec in specs}
 
-    @property
-    def bank_tokens(self) -> int:
-        """That of the engine."""
-        return self._engine.bank_tokens
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Those of the engine."""
-        return self._engine.sizes
-
-    def load(self, graph_ids: Iterable[str]) -> None:
-        """Load graphs; not timed."""
-        self._engine.load(graph_ids)
-
-    def warm_up(self, size: int) -> None:
-        """Warm up; not timed."""
-        self._engine.warm_up(size)
-
     def run(self, graph_id: str, tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """The engine's outputs."""
         with self._watch.part(self._graphs[graph_id]):
-            return self._engine.run(graph_id, tensors)
-
-    def describe(self) -> EngineDescription:
-        """The engine's own description."""
-        return self._engine.describe()
+            return super().run(graph_id, tensors)
 
 
 class TrackerSubject:

@@ -1,0 +1,1 @@
+"""What training costs: time, waiting for data and memory of each phase of a recipe (`sam2lite bench-train`)."""
