@@ -63,3 +63,13 @@ def test_run_starts_there_and_its_checkpoints_say_so(tmp_path: Path) -> None:
     assert torch.equal(run.average.mask_decoder.queries, queries)
     run.save()
     assert read_entries(tmp_path / "student.safetensors")[1]["start_checkpoint"] == checkpoint_hash(path)
+
+
+def test_fresh_gate_keeps_its_own_start_beside_the_trained_rest(trained: Path) -> None:
+    student = small_student(seed=2)
+    own = {name: value.clone() for name, value in student.state_dict().items()}
+    start_from(student, str(trained), fresh_gate=True)
+    reference = small_student(seed=1).state_dict()
+    for name, value in student.state_dict().items():
+        expected = own[name] if name.startswith("token_gate.") else reference[name].half().float()
+        assert torch.equal(value, expected), name
