@@ -50,6 +50,7 @@ def ablate(
         from sam2lite_mobile.training.ablation.outcome import write_outcome
         from sam2lite_mobile.training.ablation.suite_run import outcome_of, run_suite, tasks
         from sam2lite_mobile.training.ablation.suites import SUITES
+        from sam2lite_mobile.training.loop import make_folder
         from sam2lite_mobile.training.recipe import load_recipe
 
     if suite not in SUITES:
@@ -79,13 +80,3 @@ def ablate(
     if stop.requested:
         typer.echo(f"{len(scores)} of {len(wanted)} runs are finished; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder where there is none. Raises ContractError where it cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ContractError(
-            explain(f"output {folder}", expected="a place to write", got=error.strerror, do="choose another folder")
-        ) from error

@@ -99,7 +99,7 @@ def train(
 
         from sam2lite_mobile.cli.train_progress import TrainProgress
         from sam2lite_mobile.training import loop
-        from sam2lite_mobile.training.processes import open_processes
+        from sam2lite_mobile.training.processes import computes_bfloat16, open_processes
         from sam2lite_mobile.training.recipe import load_recipe
         from sam2lite_mobile.training.synthetic import write_synthetic_data
 
@@ -107,6 +107,8 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     processes = open_processes(device)
+    if chosen.precision == "bf16" and processes.leads and not computes_bfloat16(processes.device):
+        typer.echo("this processor has no bfloat16: training in float32", err=True)
     synthetic = chosen.data == "synthetic"
     options = RunOptions(
         out=out,

@@ -180,11 +180,16 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
 
 def _prepare_folder(folder: Path) -> None:
     """Make the folder, and remove what a killed process left of a file that it was writing."""
+    make_folder(folder)
+    for leftover in folder.glob(".*.partial"):
+        leftover.unlink()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none. Raises ContractError where it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ContractError(
             explain(f"output {folder}", expected="a place to write", got=error.strerror, do="choose another folder")
         ) from error
-    for leftover in folder.glob(".*.partial"):
-        leftover.unlink()

@@ -79,6 +79,7 @@ class Run:
         self.optimizer = build_optimizer(self.student, recipe, projection=self.projection)
         self.step = 0
         bfloat16 = recipe.precision == "bf16" and computes_bfloat16(self.processes.device)
+        self.precision = "bf16" if bfloat16 else "fp32"
         self._forwards = [
             ClipForward(self.student, ForwardSettings.of(recipe, phase), bfloat16=bfloat16, projection=self.projection)
             for phase in recipe.phases
@@ -153,7 +154,7 @@ class Run:
         clips = str(self.step * recipe.batch_clips)
         facts = {"recipe": recipe.name, "recipe_hash": recipe.digest(), "steps": str(self.step), "clips": clips}
         taught = {} if self.teacher is None else {"teacher": self.teacher.fingerprint}
-        return facts | self._start | taught
+        return facts | {"precision": self.precision} | self._start | taught
 
     def _refuse(self, batch: ClipBatch, *, what: str, got: float) -> NoReturn:
         path = self.folder / f"not_finite_{self.step:06d}.safetensors"

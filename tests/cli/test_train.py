@@ -23,6 +23,7 @@ Run = Callable[..., Call]
 RECIPE = """
 name = "short"
 student = "nano"
+precision = "fp32"
 stem = "random"
 batch_clips = 1
 warmup_steps = 2

@@ -16,6 +16,7 @@ from sam2lite_mobile.errors import ContractError
 from sam2lite_mobile.training.loop import train
 from sam2lite_mobile.training.processes import Processes, open_processes
 from sam2lite_mobile.training.recipe import Phase
+from sam2lite_mobile.training.run import Run
 from sam2lite_mobile.training.run_log import LOG_NAME
 from sam2lite_mobile.training.run_options import RunOptions
 from tests.repository import ROOT
@@ -117,3 +118,12 @@ def test_process_alone_leads_and_sums_to_itself() -> None:
 def test_device_that_is_not_there_is_refused(device: str) -> None:
     with pytest.raises(ContractError, match="expected auto or cpu or cuda"):
         open_processes(device)
+
+
+@pytest.mark.parametrize(("computed", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_bfloat16_is_used_only_where_the_processor_computes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, computed: bool, precision: str
+) -> None:
+    monkeypatch.setattr("sam2lite_mobile.training.run.computes_bfloat16", lambda device: computed)
+    assert Run(short_recipe(precision="bf16"), tmp_path).precision == precision
+    assert Run(short_recipe(precision="fp32"), tmp_path).precision == "fp32"
