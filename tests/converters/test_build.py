@@ -57,6 +57,7 @@ def test_current_package_is_not_built_again(built: Path, toy: Toy) -> None:
     assert time.monotonic() - started < 15
 
 
+@pytest.mark.slow
 def test_second_build_of_one_checkpoint_is_byte_identical(built: Path, toy: Toy, tmp_path: Path) -> None:
     """In another process, with another hash seed and another number of workers."""
     out = tmp_path / "again"
