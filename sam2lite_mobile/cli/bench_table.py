@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from sam2lite_mobile.cli.figure_table import figure_table
 from sam2lite_mobile.evaluation.bench.results import BenchResult, LongRun, PartTimes, SubjectResult
 from sam2lite_mobile.evaluation.bench.subjects import HOST, TOTAL
 
@@ -42,18 +42,10 @@ def conditions_lines(result: BenchResult) -> list[str]:
     ]
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column(columns[0], no_wrap=True)
-    for column in columns[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
 def _times(result: BenchResult) -> Table:
     """Medians by part: a column a subject, `-` where a subject has no such part."""
     names = dict.fromkeys(name for subject in result.subjects for name in subject.parts if name != TOTAL)
-    table = _table("median ms a frame", "part", *(subject.name for subject in result.subjects))
+    table = figure_table("median ms a frame", "part", *(subject.name for subject in result.subjects))
     for name in names:
         table.add_row(name, *(_median(subject.parts.get(name)) for subject in result.subjects))
     table.add_section()
@@ -71,7 +63,7 @@ def _median(times: PartTimes | None) -> str:
 def _host(result: BenchResult) -> Table:
     subjects = [subject for subject in result.subjects if subject.host_ms]
     stages = dict.fromkeys(stage for subject in subjects for stage in subject.host_ms)
-    table = _table("host: median ms a frame, outside the engine", "subject", *stages, "checks, rest", HOST)
+    table = figure_table("host: median ms a frame, outside the engine", "subject", *stages, "checks, rest", HOST)
     for subject in subjects:
         whole = subject.parts[HOST].wall_ms.p50
         known = [subject.host_ms[stage].p50 for stage in stages]
@@ -82,7 +74,7 @@ def _host(result: BenchResult) -> Table:
 
 def _ratios(result: BenchResult) -> Table:
     peer = result.ratios[0].peer
-    table = _table(f"whole frame / {peer}, median of the rounds", "subject", "wall", "quartiles", "processor")
+    table = figure_table(f"whole frame / {peer}, median of the rounds", "subject", "wall", "quartiles", "processor")
     for ratio in result.ratios:
         quartiles = f"{ratio.wall_low:.3f}-{ratio.wall_high:.3f}"
         table.add_row(ratio.subject, f"{ratio.wall:.3f}", quartiles, f"{ratio.cpu:.3f}")
@@ -90,7 +82,7 @@ def _ratios(result: BenchResult) -> Table:
 
 
 def _verdicts(result: BenchResult) -> Table:
-    table = _table("limits, on the wall clock", "what", "measured", "limit", "")
+    table = figure_table("limits, on the wall clock", "what", "measured", "limit", "")
     for verdict in result.verdicts:
         table.add_row(
             verdict.what, f"{verdict.measured:.3f}", f"{verdict.limit:.2f}", "held" if verdict.held else "missed"
@@ -99,7 +91,7 @@ def _verdicts(result: BenchResult) -> Table:
 
 
 def _memory(result: BenchResult) -> Table:
-    table = _table("memory of a process, MB", "subject", "before", "peak", "added", "parameters")
+    table = figure_table("memory of a process, MB", "subject", "before", "peak", "added", "parameters")
     for subject in result.subjects:
         if subject.memory is not None:
             before, peak = subject.memory.before_bytes, subject.memory.peak_bytes
@@ -113,7 +105,7 @@ def _parameters(subject: SubjectResult) -> str:
 
 
 def _long_run(run: LongRun) -> Table:
-    table = _table(f"{run.frames} frames of {run.subject}", "frames", "median ms", "processor ms", "resident MB")
+    table = figure_table(f"{run.frames} frames of {run.subject}", "frames", "median ms", "processor ms", "resident MB")
     for segment in run.segments:
         frames = f"{segment.first_frame} to {segment.first_frame + segment.frames - 1}"
         resident = f"{segment.resident_bytes / MEGABYTE:.1f}"

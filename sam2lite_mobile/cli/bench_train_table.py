@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from sam2lite_mobile.cli.figure_table import figure_table
 from sam2lite_mobile.training.cost.results import WAIT_GOAL, CostConditions, PhaseCost, StepShares, TrainingCost
 
 MEGABYTE = 1e6
@@ -35,14 +35,6 @@ def conditions_lines(conditions: CostConditions) -> list[str]:
     ]
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column(columns[0], no_wrap=True)
-    for column in columns[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
 def _name(phase: PhaseCost) -> str:
     return f"{phase.number}: {phase.settings['frames']} frames"
 
@@ -50,7 +42,7 @@ def _name(phase: PhaseCost) -> str:
 def _times(cost: TrainingCost) -> Table:
     """Speed of each phase, and the hours that all of its steps take at it."""
     columns = ("clips/s", "frames/s", "median s a step", "p90", "processor", "steps in all", "hours")
-    table = _table("time", "phase", "steps x px", *columns)
+    table = figure_table("time", "phase", "steps x px", *columns)
     for phase in cost.phases:
         times = phase.times
         sizes = ", ".join(f"{each.steps} x {each.size}" for each in times.by_size)
@@ -65,7 +57,7 @@ def _times(cost: TrainingCost) -> Table:
 
 def _shares(cost: TrainingCost) -> Table:
     """Where the time of a step goes."""
-    table = _table("% of a step", "phase", "waiting for data", "forward", "backward", "update")
+    table = figure_table("% of a step", "phase", "waiting for data", "forward", "backward", "update")
     for phase in cost.phases:
         table.add_row(_name(phase), _percent(phase.times.wait_share), *_parts(phase.times.shares))
     return table
@@ -80,7 +72,9 @@ def _parts(shares: StepShares | None) -> list[str]:
 def _data(cost: TrainingCost) -> Table:
     """What is made, what is used, and which of them is less."""
     title = f"data: clips/s; the goal is to wait for under {WAIT_GOAL:.0%} of the time"
-    table = _table(title, "phase", "a worker alone", "training alone", "settled wait %", "workers needed", "limited by")
+    table = figure_table(
+        title, "phase", "a worker alone", "training alone", "settled wait %", "workers needed", "limited by"
+    )
     for phase in cost.phases:
         data = phase.data
         speeds = (f"{data.worker_clips_per_s:.2f}", f"{data.compute_clips_per_s:.2f}")
@@ -91,7 +85,7 @@ def _data(cost: TrainingCost) -> Table:
 
 def _memory(cost: TrainingCost) -> Table:
     """Peaks, and the largest micro batch where it was looked for."""
-    table = _table("peak memory, MB", "phase", "process", "workers", "GPU", "clips that fit")
+    table = figure_table("peak memory, MB", "phase", "process", "workers", "GPU", "clips that fit")
     for phase in cost.phases:
         memory = phase.memory
         peaks = (_megabytes(each) for each in (memory.process_bytes, memory.workers_bytes, memory.device_bytes))

@@ -93,7 +93,7 @@ class BoundedMemory:
         anchor = self.anchor.to(self.uncertainty.dtype)
         frames = torch.where(in_view & (self.keep.detach() > 0), self.frame, NO_FRAME)
         ages = self.ages(frame, span=span)
-        return Bank(self.keys, self.values, ages, mask, anchor, self.uncertainty, frames, self.cell)
+        return Bank(self.keys, self.values, ages, mask, anchor, frames, self.cell)
 
 
 def choose(memory: BoundedMemory, scores: Tensor, *, newest: int, budget: int, temperature: float) -> Kept:

@@ -18,7 +18,7 @@ Tokens = tuple[Tensor, Tensor, Tensor]
 class Bank:
     """What the tracker's memory bank would hold: the first frame's tokens, then the last written frame's.
 
-    keys, values: (batch, tokens, 256). age, mask, anchor, uncertainty: (batch, tokens), as the contract has them.
+    keys, values: (batch, tokens, 256). age, mask, anchor: (batch, tokens), as the contract has them.
     frame, cell: int64 (batch, tokens), where a token comes from; frame NO_FRAME where a slot is empty or hidden.
     """
 
@@ -27,7 +27,6 @@ class Bank:
     age: Tensor
     mask: Tensor
     anchor: Tensor
-    uncertainty: Tensor
     frame: Tensor
     cell: Tensor
 
@@ -37,7 +36,7 @@ class Bank:
         tokens = torch.zeros(count, contract.TOKENS_PER_FRAME, contract.CHANNELS, device=device)
         flat = torch.zeros(count, contract.TOKENS_PER_FRAME, device=device)
         whole = torch.zeros_like(flat, dtype=torch.int64)
-        return cls(tokens, tokens, flat, flat + contract.MASKED, flat, flat, whole + NO_FRAME, whole)
+        return cls(tokens, tokens, flat, flat + contract.MASKED, flat, whole + NO_FRAME, whole)
 
     @classmethod
     def of(cls, anchor: Tokens, recent: Tokens, *, ages: Tensor, recent_frame: Tensor, hidden: Tensor) -> Bank:
@@ -45,7 +44,7 @@ class Bank:
 
         ages: (batch, 2) of the two frames. hidden: additive mask (batch, 256) of the recent tokens.
         """
-        keys, values, uncertainty = (torch.cat([a, r], 1) for a, r in zip(anchor, recent, strict=True))
+        keys, values = (torch.cat([a, r], 1) for a, r in zip(anchor[:2], recent[:2], strict=True))
         age = ages.repeat_interleave(contract.TOKENS_PER_FRAME, 1)
         flag = torch.zeros_like(age)
         flag[:, : contract.TOKENS_PER_FRAME] = 1
@@ -53,7 +52,7 @@ class Bank:
         recents = recent_frame.long()[:, None].expand(-1, contract.TOKENS_PER_FRAME)
         frame = torch.where(mask == 0, torch.cat([torch.zeros_like(recents), recents], 1), NO_FRAME)
         cell = torch.arange(contract.TOKENS_PER_FRAME, device=age.device).repeat(2).expand_as(frame)
-        return cls(keys, values, age, mask, flag, uncertainty, frame, cell)
+        return cls(keys, values, age, mask, flag, frame, cell)
 
     def decoder_inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """In the order of the mask decoder's arguments."""

@@ -45,15 +45,10 @@ class PairMemory:
     def view(self, frame: int) -> Bank:
         """What the mask decoder reads at a frame."""
         count = self._recent_frame.shape[0]
-        self._hidden = hidden_tokens(
-            frame, count, self._draws, prune_share=self._prune_share, drop_share=self._drop_share
-        )
+        hidden = hidden_tokens(frame, count, self._draws, prune_share=self._prune_share, drop_share=self._drop_share)
         ages = torch.stack([torch.full_like(self._recent_frame, float(frame)), frame - self._recent_frame], 1)
         ages = (ages * (self._span / contract.AGE_FRAMES)).clamp(max=1)
-        self._bank = Bank.of(
-            self._anchor, self._recent, ages=ages, recent_frame=self._recent_frame, hidden=self._hidden
-        )
-        return self._bank
+        return Bank.of(self._anchor, self._recent, ages=ages, recent_frame=self._recent_frame, hidden=hidden)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

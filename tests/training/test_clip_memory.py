@@ -23,7 +23,6 @@ def test_bank_holds_the_anchors_then_the_recent_tokens_with_the_age_of_their_fra
     assert bank.keys[:, T - 1].unique().tolist() == [1]
     assert bank.keys[:, T].unique().tolist() == [2]
     assert bank.values[:, T].unique().tolist() == [2.25]
-    assert bank.uncertainty[0, T - 1 : T + 1].tolist() == [0.125, 0.25]
     assert bank.age[:, [0, T - 1, T, 2 * T - 1]].tolist() == [[0.5, 0.5, 0.25, 0.25], [0.75, 0.75, 0.125, 0.125]]
     assert bank.anchor[0].tolist() == [1] * T + [0] * T
     assert bank.mask.nonzero().tolist() == [[1, T + 3]]
