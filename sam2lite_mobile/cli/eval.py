@@ -26,6 +26,10 @@ MaxFrames = Annotated[
     int | None, typer.Option("--max-frames", metavar="N", min=3, help="Cut every sequence after N frames.")
 ]
 SaveMasks = Annotated[Path | None, typer.Option("--save-masks", metavar="DIR", help="Write DIR/SEQUENCE/FRAME.png.")]
+Pictures = Annotated[
+    Path | None,
+    typer.Option("--pictures", metavar="DIR", help="Write DIR/SEQUENCE.jpg: frames on the way, and the worst one."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Keep the finished sequences of an interrupted run.")]
 
 
@@ -51,6 +55,7 @@ def evaluate(
     sequences: Sequences = None,
     max_frames: MaxFrames = None,
     save_masks: SaveMasks = None,
+    pictures: Pictures = None,
     resume: Resume = False,
 ) -> None:
     """Measure J and F on sequences in DAVIS layout.
@@ -120,6 +125,7 @@ def evaluate(
             memory=memory,
             max_frames=max_frames,
             save_masks=save_masks,
+            pictures=pictures,
             on_frame=lambda name, done, total: progress.update(
                 tasks[name], completed=done, total=total, visible=done < total
             ),

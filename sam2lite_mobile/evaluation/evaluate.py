@@ -17,6 +17,8 @@ from sam2lite_mobile.evaluation.davis import boundary_measure, region_similarity
 from sam2lite_mobile.evaluation.memory_choice import MemoryChoice, choosing_tracker
 from sam2lite_mobile.evaluation.prompting import PromptKind, prompt_from_mask
 from sam2lite_mobile.evaluation.results import ObjectScores, SequenceResult, sequence_result
+from sam2lite_mobile.evaluation.sequence_picture import SequencePicture
+from sam2lite_mobile.media.atomic_file import replace_file
 from sam2lite_mobile.media.label_maps import exclusive_label_map, object_ids, write_label_map
 from sam2lite_mobile.runtime.engine import Engine
 
@@ -50,6 +52,7 @@ def evaluate_sequences(
     memory: MemoryChoice = BY_GATE,
     max_frames: int | None = None,
     save_masks: Path | None = None,
+    pictures: Path | None = None,
     on_frame: FrameObserver | None = None,
 ) -> Iterator[SequenceResult]:
     """The result of each sequence, as soon as it is finished. See `evaluate_sequence`."""
@@ -64,6 +67,7 @@ def evaluate_sequences(
             memory=memory,
             max_frames=max_frames,
             save_masks=save_masks,
+            pictures=pictures,
             on_frame=on_frame,
         )
 
@@ -79,6 +83,7 @@ def evaluate_sequence(
     memory: MemoryChoice = BY_GATE,
     max_frames: int | None = None,
     save_masks: Path | None = None,
+    pictures: Path | None = None,
     on_frame: FrameObserver | None = None,
 ) -> SequenceResult:
     """Scores and times of one sequence.
@@ -89,7 +94,7 @@ def evaluate_sequence(
 
     size, window: input size R in pixels and memory window in frames. memory: which tokens are kept, of as many as the
     engine's bank holds. max_frames: only so many frames are used, as if the sequence ended there. save_masks: label
-    maps are written to SAVE_MASKS/SEQUENCE/FRAME.png.
+    maps are written to SAVE_MASKS/SEQUENCE/FRAME.png. pictures: folder for SEQUENCE.jpg (`sequence_picture.py`).
     Raises DataError for a broken data set, ContractError for an option that the contract does not have.
     """
     if max_frames is not None and max_frames < FRAMES_MIN:
@@ -104,6 +109,7 @@ def evaluate_sequence(
     tracker = choosing_tracker(engine, memory, size=size, window=window, timer=time.perf_counter)
     tracks: dict[int, _Track] = {}
     latency_ms: dict[str, list[float]] = {}
+    picture = None if pictures is None else SequencePicture(len(frames))
     for index, frame in enumerate(frames):
         image, truth = read_frame(frame.image), read_mask(frame.annotation)
         _check_annotation(f"{sequence} frame {frame.name}", truth, image)
@@ -123,10 +129,16 @@ def evaluate_sequence(
             folder = save_masks / sequence
             folder.mkdir(parents=True, exist_ok=True)
             write_label_map(folder / f"{frame.name}.png", predicted)
+        if picture is not None:
+            mean_j = float(np.mean([track.j[-1] for track in tracks.values()])) if tracks else None
+            picture.add(index, frame.name, image, truth, predicted, mean_j)
         if on_frame is not None:
             on_frame(sequence, index + 1, len(frames))
     if not tracks:
         raise DataError(explain(sequence, expected="an annotated object", got="none", do="leave the sequence out"))
+    if picture is not None and pictures is not None:
+        pictures.mkdir(parents=True, exist_ok=True)
+        replace_file(pictures / f"{sequence}.jpg", picture.jpeg())
     objects = [ObjectScores(object_id, each.first_frame, each.j, each.f) for object_id, each in tracks.items()]
     return sequence_result(sequence, objects, shape=(truth.shape[0], truth.shape[1]), latency_ms=latency_ms)
 

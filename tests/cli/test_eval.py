@@ -10,6 +10,8 @@ import pytest
 from sam2lite_mobile.evaluation import evaluate
 from sam2lite_mobile.evaluation.latency import TIMER_SCOPE
 from sam2lite_mobile.evaluation.results import read_result
+from sam2lite_mobile.evaluation.sequence_picture import CELL_WIDTH, COLUMNS
+from sam2lite_mobile.media.pictures import read_picture
 from sam2lite_mobile.student.checkpoint import save_student
 from tests.cli.conftest import Call
 from tests.media.clips import write_davis
@@ -41,6 +43,14 @@ def test_result_holds_scores_and_conditions_and_the_table_shows_them(sam2lite: R
     assert f"{100 * result.summary.jf_mean:.1f}" in call.out
     assert "256 px, window 8, 128 tokens by gate, scripted" in call.out.replace("\n", " ")
     assert sorted(path.name for path in (tmp_path / "m" / "b").iterdir()) == [f"0000{i}.png" for i in range(5)]
+
+
+def test_pictures_show_every_sequence(sam2lite: Run, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there" / "yet"
+    call = sam2lite("eval", "--data", data, "--json", tmp_path / "r.json", "--pictures", folder, *FAST)
+    assert call.status == 0, call.err
+    assert sorted(path.name for path in folder.iterdir()) == ["a.jpg", "b.jpg", "c.jpg"]
+    assert read_picture(folder / "b.jpg").shape[1] == COLUMNS * CELL_WIDTH
 
 
 def test_sequences_of_a_split_can_be_chosen(sam2lite: Run, data: Path, tmp_path: Path) -> None:

@@ -159,19 +159,21 @@ def test_generator_decides_what_varies() -> None:
     assert len(set(losses)) > 2
 
 
-def test_bfloat16_stays_outside_of_memory() -> None:
+def test_bfloat16_stays_outside_of_memory_and_of_depthwise_convolutions() -> None:
     student = small_student()
     seen: dict[str, list[torch.dtype]] = {}
 
     def watch(name: str) -> None:
         def note(module: object, inputs: tuple[Tensor, ...], output: object) -> None:
-            tensors = output if isinstance(output, tuple) else vars(output).values()
+            tensors = (output,) if isinstance(output, Tensor) else output
+            tensors = tensors if isinstance(tensors, tuple) else vars(tensors).values()
             seen.setdefault(name, []).extend(x.dtype for x in tensors if isinstance(x, Tensor))
 
         student.get_submodule(name).register_forward_hook(note)
 
     for name in ("image_encoder", "memory_encoder", "mask_decoder.read_anchors", "mask_decoder.read_recent"):
         watch(name)
+    watch("image_encoder.patches.blocks.1.depthwise")
     outcome = run(student, moving_square(frames=3), bfloat16=True)
     assert set(seen.pop("image_encoder")) == {torch.bfloat16}
     assert {name: set(dtypes) for name, dtypes in seen.items()} == {name: {torch.float32} for name in seen}
