@@ -40,18 +40,19 @@ def _name(phase: PhaseCost) -> str:
 
 
 def _times(cost: TrainingCost) -> Table:
-    """Speed of each phase, and the hours that all of its steps take at it."""
-    columns = ("clips/s", "frames/s", "median s a step", "p90", "processor", "steps in all", "hours")
-    table = figure_table("time", "phase", "steps x px", *columns)
+    """Speed of each phase, medians over its steps, and the hours that all of its steps take at it."""
+    columns = ("clips/s", "s a step", "p90", "CPU s", "steps in all", "hours")
+    table = figure_table("time", "phase", "steps x pixels", *columns)
     for phase in cost.phases:
         times = phase.times
-        sizes = ", ".join(f"{each.steps} x {each.size}" for each in times.by_size)
-        speeds = (f"{times.clips_per_s:.2f}", f"{times.frames_per_s:.2f}")
+        sizes = ", ".join(f"{each.steps}x{each.size}" for each in times.by_size)
         steps = (f"{each:.3f}" for each in (times.step_s_median, times.step_s_p90, times.processor_s_median))
-        table.add_row(_name(phase), sizes, *speeds, *steps, str(phase.all_steps), f"{phase.hours:.2f}")
+        table.add_row(
+            _name(phase), sizes, f"{times.clips_per_s:.2f}", *steps, str(phase.all_steps), f"{phase.hours:.2f}"
+        )
     table.add_section()
     steps_in_all = sum(phase.all_steps for phase in cost.phases)
-    table.add_row("all", *[""] * 6, str(steps_in_all), f"{cost.hours:.2f}", style="bold")
+    table.add_row("all", *[""] * 5, str(steps_in_all), f"{cost.hours:.2f}", style="bold")
     return table
 
 

@@ -1,4 +1,4 @@
-"""The look of a table of figures: names on the left, numbers flush right, no line broken."""
+"""The look of a table of figures: names on the left, numbers flush right; a heading may take several lines."""
 
 from __future__ import annotations
 
@@ -11,5 +11,6 @@ def figure_table(title: str, *columns: str) -> Table:
     table = Table(title=Text(title), title_justify="left")
     table.add_column(columns[0], no_wrap=True)
     for column in columns[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
+        # A column that may wrap is narrowed down to its longest word before any column is cut.
+        table.add_column(column, justify="right", min_width=max(map(len, column.split()), default=0))
     return table

@@ -97,7 +97,7 @@ def test_phases_reach_the_tables_and_the_file(
         assert phase.data.limited_by in call.out
         assert phase.times.shares is not None
         assert f"{100 * phase.times.shares.forward:.1f}" in call.out
-    for text in ("1: 2 frames", "2: 3 frames", "1 x 256", "12.50", "waiting for data", "timed: wall clock of one step"):
+    for text in ("1: 2 frames", "2: 3 frames", "1x256", "12.50", "waiting for data", "timed: wall clock of one step"):
         assert text in call.out
     assert "recipe short" in call.out
     assert "batches of 1 clips in pieces of 1" in call.out
