@@ -13,7 +13,8 @@ from pathlib import Path
 from converters.gates import engine_in_words
 from converters.limits import accuracy_limit
 from converters.options import BuildOptions
-from sam2lite_mobile.engines.coreml import CoreMLEngine
+from converters.registry import open_target
+from converters.target import Target
 from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.evaluation.datasets import DavisLayout, data_root, sample_clip
 from sam2lite_mobile.evaluation.evaluate import evaluate_sequence
@@ -44,6 +45,7 @@ class SequencePair:
 class SequenceTask:
     """What a process needs to track one sequence with both engines."""
 
+    target: str
     checkpoint: Path
     models: Path
     root: Path
@@ -76,11 +78,17 @@ def accuracy_digest(measured: AccuracySet) -> str:
 
 
 def measure_accuracy(
-    options: BuildOptions, models: Path, measured: AccuracySet, *, on_sequence: Callable[[SequencePair], None]
+    chosen: Target,
+    options: BuildOptions,
+    models: Path,
+    measured: AccuracySet,
+    *,
+    on_sequence: Callable[[SequencePair], None],
 ) -> GateResult:
     """J&F lost on the whole set at the largest size of a build. `on_sequence` hears of each sequence as it is done."""
     tasks = [
         SequenceTask(
+            target=chosen.name,
             checkpoint=options.checkpoint,
             models=models,
             root=measured.root,
@@ -108,7 +116,7 @@ def measure_accuracy(
 def track_with_both(task: SequenceTask) -> SequencePair:
     """Track one sequence with PyTorch and with the converted models, one thread each, each with its own memory."""
     reference = TorchEngine.from_checkpoint(task.checkpoint, bank_tokens=task.bank_tokens, threads=1)
-    candidate = CoreMLEngine(task.models)
+    candidate = open_target(task.target).engine(task.models)
     layout = DavisLayout(task.root)
     results = [
         evaluate_sequence(engine, layout, task.sequence, size=task.size, max_frames=task.max_frames)

@@ -45,10 +45,16 @@ def engine_in_words(description: EngineDescription) -> str:
 
 
 def graph_gate(
-    spec: GraphSpec, reference: Mapping[str, Array], outputs: Mapping[str, Array], *, precision: str, engine: str
+    spec: GraphSpec,
+    reference: Mapping[str, Array],
+    outputs: Mapping[str, Array],
+    *,
+    target: str,
+    precision: str,
+    engine: str,
 ) -> list[GateResult]:
     """One result per output of a graph."""
-    limit = graph_limit(precision, spec.graph)
+    limit = graph_limit(target, precision, spec.graph)
     results = []
     for tensor in spec.outputs:
         measured = finite_db(snr_db(reference[tensor.name], outputs[tensor.name]))

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from sam2lite_mobile import contract
 from sam2lite_mobile.errors import ContractError, explain
-
-RECIPES = ("fp32", "fp16")
-"""Precision recipes: fp32 = everything in 32 bits; fp16 = weights and activations in 16 bits, see `policy.py`."""
+from sam2lite_mobile.quantization.recipe_names import checked_recipe
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,7 @@ class BuildOptions:
     force: bool = False
 
     def __post_init__(self) -> None:
-        if self.recipe not in RECIPES:
-            raise ContractError(
-                explain("recipe", expected=" or ".join(RECIPES), got=self.recipe, do="choose one of the two")
-            )
+        checked_recipe(self.recipe)
         unknown = [size for size in self.sizes if size not in contract.SIZES]
         if unknown or not self.sizes or tuple(sorted(set(self.sizes))) != self.sizes:
             raise ContractError(

@@ -1,34 +1,42 @@
-"""The targets by name. Adding one is adding a folder with a `build` function and one line here."""
+"""The targets by name. Adding one is adding a folder with a `Target` and one line here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from converters.options import BuildOptions, Reporter
 from sam2lite_mobile.errors import ContractError, explain
 
-Build = Callable[[BuildOptions, Reporter], Path]
+if TYPE_CHECKING:
+    from converters.target import Target
 
 
 @dataclass(frozen=True)
-class Target:
-    """A target: the module that holds `build(options, reporter) -> Path`, imported on use, and a line of help."""
+class Entry:
+    """A target's class, imported on use, a line of help, and where its package goes by default."""
 
     module: str
+    name: str
     help: str
+    out: str
 
 
 TARGETS = {
-    "coreml": Target("converters.coreml.build", "a SwiftPM package of ML Programs for iOS 17 and macOS 14 or later"),
+    "coreml": Entry(
+        "converters.coreml.target",
+        "CoreML",
+        "a SwiftPM package of ML Programs for iOS 17 and macOS 14 or later",
+        "dist/ios",
+    ),
+    "onnx": Entry("converters.onnx.target", "Onnx", "a folder of models for ONNX Runtime 1.18 or later", "dist/onnx"),
 }
 
 
-def builder(name: str) -> Build:
-    """The build function of a target. Raises ContractError for an unknown name."""
+def open_target(name: str) -> Target:
+    """A target by its name. Raises ContractError for an unknown one."""
     if name not in TARGETS:
         raise ContractError(explain("target", expected=", ".join(TARGETS), got=name, do="choose one of these"))
-    build: Build = import_module(TARGETS[name].module).build
-    return build
+    entry = TARGETS[name]
+    made: Target = getattr(import_module(entry.module), entry.name)()
+    return made

@@ -53,6 +53,8 @@ SIZED_GRAPHS = ("image_encoder", "mask_decoder", "memory_encoder")
 
 SWIFT_MODELS_FOLDER = "Sources/SAM2LiteModels/Models"
 """Where an iOS package keeps its models, `<graph id>.mlpackage`."""
+ONNX_MODELS_FOLDER = "models"
+"""Where an ONNX package keeps its models, `<graph id>.onnx`, and the weights that they share."""
 
 
 @dataclass(frozen=True)

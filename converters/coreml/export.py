@@ -5,39 +5,17 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from converters.capture import CapturedGraph
 from sam2lite_mobile import __version__
-from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.errors import ConversionError, MissingBackendError, explain
 from sam2lite_mobile.package.canonical import canonicalize_mlpackage
-from sam2lite_mobile.student.student import Student, example_inputs
 
 AUTHOR = "SAM2-Lite mobile"
 LICENCE = "Code Apache-2.0; weights CC BY-NC 4.0, see the model card"
 IMAGE_INPUT = "image"
-
-
-@dataclass(frozen=True)
-class CapturedGraph:
-    """A graph as torch.export sees it, ready for one or several conversions."""
-
-    spec: GraphSpec
-    program: torch.export.ExportedProgram
-
-
-def capture(student: Student, spec: GraphSpec, *, bank_tokens: int) -> CapturedGraph:
-    """Trace a graph at its size. The arguments of `forward` have the contract's names, so the inputs do too."""
-    examples = example_inputs(spec.graph, spec.size or 512, bank_tokens=bank_tokens)
-    arguments = tuple(examples[tensor.name] for tensor in spec.inputs)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's own tree specs, met while it copies its graph
-        program = torch.export.export(student.graph(spec.graph).eval(), arguments).run_decompositions({})
-    return CapturedGraph(spec, program)
 
 
 def convert(graph: CapturedGraph, path: Path, *, precision: str, student_size: str) -> None:
@@ -48,6 +26,9 @@ def convert(graph: CapturedGraph, path: Path, *, precision: str, student_size: s
     """
     ct = _coremltools()
     spec = graph.spec
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own tree specs, met while it copies its graph
+        program = graph.program.run_decompositions({})
     inputs: list[Any] = []
     for tensor in spec.inputs:
         if tensor.name == IMAGE_INPUT:
@@ -58,7 +39,7 @@ def convert(graph: CapturedGraph, path: Path, *, precision: str, student_size: s
             inputs.append(ct.TensorType(name=tensor.name, shape=tensor.shape, dtype=float_type()))
     try:
         model = ct.convert(
-            graph.program,
+            program,
             convert_to="mlprogram",
             minimum_deployment_target=ct.target.iOS17,
             skip_model_load=True,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sam2lite_mobile.cli.interrupt import INTERRUPTED, stop_on_interrupt
-from sam2lite_mobile.cli.train import Data, missing_extra_explained, training_data
+from sam2lite_mobile.cli.train import Data, missing_extra_explained
 from sam2lite_mobile.errors import ContractError, explain
 
 SuiteName = Annotated[str, typer.Option("--suite", metavar="NAME", help="What is compared: distillation.")]
@@ -47,6 +47,7 @@ def ablate(
     """
     with missing_extra_explained():
         from sam2lite_mobile.cli.ablate_view import SuiteProgress, print_outcome
+        from sam2lite_mobile.evaluation.datasets import training_data
         from sam2lite_mobile.training.ablation.outcome import write_outcome
         from sam2lite_mobile.training.ablation.suite_run import outcome_of, run_suite, tasks
         from sam2lite_mobile.training.ablation.suites import SUITES

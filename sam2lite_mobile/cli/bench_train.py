@@ -17,7 +17,6 @@ from sam2lite_mobile.cli.train import (
     Threads,
     Workers,
     missing_extra_explained,
-    training_data,
 )
 from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.training.run_options import RunOptions
@@ -61,6 +60,7 @@ def bench_train(
 
         from sam2lite_mobile.cli.bench_train_table import print_cost
         from sam2lite_mobile.cli.progress import item_progress
+        from sam2lite_mobile.evaluation.datasets import training_data
         from sam2lite_mobile.training.cost.measure import CostPlan, Watcher, measure_cost
         from sam2lite_mobile.training.cost.results import write_cost
         from sam2lite_mobile.training.processes import open_processes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sam2lite_mobile.cli.interrupt import INTERRUPTED, stop_on_interrupt
-from sam2lite_mobile.cli.train import missing_extra_explained, training_data
+from sam2lite_mobile.cli.train import missing_extra_explained
 from sam2lite_mobile.errors import ContractError, explain
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def pack(
     nothing behind.
     """
     with missing_extra_explained():
+        from sam2lite_mobile.evaluation.datasets import training_data
         from sam2lite_mobile.training.pack_items import PictureSettings, find_items
         from sam2lite_mobile.training.pack_writer import MEGABYTE, PackLimits, StoppedPackError, write_pack
 
@@ -127,6 +128,7 @@ def show(
     ROOT is a pack or a data folder. What is drawn is what training sees: cut, moved and changed in look.
     """
     with missing_extra_explained():
+        from sam2lite_mobile.evaluation.datasets import training_data
         from sam2lite_mobile.training.clip_settings import ClipSettings
         from sam2lite_mobile.training.clips import ClipSource, contact_sheet
         from sam2lite_mobile.training.contact_sheet import sheet_png

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sam2lite_mobile.cli.interrupt import INTERRUPTED, stop_on_interrupt
-from sam2lite_mobile.cli.train import missing_extra_explained, training_data
+from sam2lite_mobile.cli.train import missing_extra_explained
 from sam2lite_mobile.errors import ContractError, explain
 
 RecipeName = Annotated[
@@ -68,6 +68,7 @@ def teach(
     with missing_extra_explained():
         import torch
 
+        from sam2lite_mobile.evaluation.datasets import training_data
         from sam2lite_mobile.training.batches import check_data
         from sam2lite_mobile.training.processes import open_processes
         from sam2lite_mobile.training.recipe import load_recipe

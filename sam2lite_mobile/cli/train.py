@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from sam2lite_mobile.cli.interrupt import INTERRUPTED, stop_on_interrupt
-from sam2lite_mobile.errors import DataError, MissingBackendError, explain
+from sam2lite_mobile.errors import MissingBackendError, explain
 from sam2lite_mobile.training.run_options import RunOptions
 
 RecipeName = Annotated[
@@ -98,6 +98,7 @@ def train(
         import torch
 
         from sam2lite_mobile.cli.train_progress import TrainProgress
+        from sam2lite_mobile.evaluation.datasets import training_data
         from sam2lite_mobile.training import loop
         from sam2lite_mobile.training.processes import computes_bfloat16, open_processes
         from sam2lite_mobile.training.recipe import load_recipe
@@ -148,19 +149,6 @@ def resume_line(recipe: str, options: RunOptions, *, data: Path | None, threads:
         if value != getattr(RunOptions, name):
             words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join([*words, "--resume"])
-
-
-def training_data(given: Path | None) -> Path:
-    """The data folder that was given, or the default one. Raises DataError if it does not exist."""
-    from sam2lite_mobile.evaluation.datasets import DATA_VARIABLE, data_root
-
-    root = given or data_root()
-    if root is None or not root.is_dir():
-        got = "none" if root is None else f"no such folder: {root}"
-        raise DataError(
-            explain("training data", expected="a folder with train/", got=got, do=f"set {DATA_VARIABLE} or pass --data")
-        )
-    return root
 
 
 @contextmanager

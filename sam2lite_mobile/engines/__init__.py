@@ -37,13 +37,28 @@ def _torch(source: Path | None, threads: int, bank_tokens: int | None) -> Engine
 
 
 def _coreml(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
-    if source is None:
-        raise ContractError(
-            explain("engine coreml", expected="a package folder", got="none", do="name one: --package DIR")
-        )
+    folder = _package("coreml", source)
     from sam2lite_mobile.engines.coreml import CoreMLEngine
 
-    engine = CoreMLEngine(source)
+    return _of_budget(CoreMLEngine(folder), folder, bank_tokens)
+
+
+def _onnx(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
+    folder = _package("onnx", source)
+    from sam2lite_mobile.engines.onnx_engine import OnnxEngine
+
+    return _of_budget(OnnxEngine(folder, threads=threads), folder, bank_tokens)
+
+
+def _package(name: str, source: Path | None) -> Path:
+    if source is None:
+        raise ContractError(
+            explain(f"engine {name}", expected="a package folder", got="none", do="name one: --package DIR")
+        )
+    return source
+
+
+def _of_budget(engine: Engine, source: Path, bank_tokens: int | None) -> Engine:
     if bank_tokens not in (None, engine.bank_tokens):
         raise ContractError(
             explain(
@@ -60,6 +75,7 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
     {
         "torch": EngineEntry(_torch, takes="checkpoint", extra="torch"),
         "coreml": EngineEntry(_coreml, takes="package", extra="coreml"),
+        "onnx": EngineEntry(_onnx, takes="package", extra="onnx"),
     }
 )
 
@@ -74,7 +90,7 @@ def engine_entry(name: str) -> EngineEntry:
 def create_engine(name: str, *, source: Path | None = None, threads: int = 1, bank_tokens: int | None = None) -> Engine:
     """An engine that is ready to load graphs.
 
-    source: a checkpoint file for torch (None: the default weights), a package folder for coreml. threads: processor
+    source: a checkpoint file for torch (None: the default weights), a package folder for the others. threads: processor
     threads that it may use, where the framework lets one choose. bank_tokens: budget of the memory bank, 128 to 512;
     None for that of a package, or of the contract. Raises ContractError for an unknown name, a wrong source or a budget
     that a package was not built for, MissingBackendError with the install line if its framework is missing, and what

@@ -6,7 +6,6 @@ The two are never confused: `describe` says which one ran, and nothing falls bac
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -17,8 +16,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2lite_mobile.contract import GRAPHS, SIZED_GRAPHS, SIZES, SWIFT_MODELS_FOLDER, graph_id, graph_spec
-from sam2lite_mobile.errors import ContractError, MissingBackendError, PackageError, explain
+from sam2lite_mobile.contract import GRAPHS, SWIFT_MODELS_FOLDER, graph_id, graph_spec
+from sam2lite_mobile.engines.graph_files import bank_tokens_of, complete_sizes, graph_files, not_offered
+from sam2lite_mobile.errors import MissingBackendError, explain
 from sam2lite_mobile.mlprogram import FeatureSpec, Package, Precision, Program
 from sam2lite_mobile.mlprogram.precision import check_precision
 from sam2lite_mobile.runtime.engine import EngineDescription
@@ -80,9 +80,9 @@ class CoreMLEngine:
         runtime: Runtime = "auto",
     ) -> None:
         if compute_units not in _UNITS:
-            raise _wrong("compute units", _UNITS, compute_units)
+            raise not_offered("compute units", _UNITS, compute_units)
         if runtime not in _RUNTIMES:
-            raise _wrong("runtime", _RUNTIMES, runtime)
+            raise not_offered("runtime", _RUNTIMES, runtime)
         check_precision(precision)
         published = Path(folder) / SWIFT_MODELS_FOLDER
         self._folder = published if published.is_dir() else Path(folder)
@@ -103,7 +103,7 @@ class CoreMLEngine:
         self._sources = _find_graphs(self._folder)
         self._packages: dict[Path, Package] = {}
         self._graphs: dict[str, _Graph] = {}
-        self._sizes = _complete_sizes(self._folder, set(self._sources))
+        self._sizes = complete_sizes(self._sources, where=f"Core ML packages in {self._folder}", build=_BUILD)
         self._bank_tokens = self._read_bank_tokens()
 
     @property
@@ -124,7 +124,7 @@ class CoreMLEngine:
     def warm_up(self, size: int) -> None:
         """Runs every graph of input size `size` once on zeros. Raises ContractError for a size without graphs."""
         if size not in self._sizes:
-            raise _wrong("size", self._sizes, size)
+            raise not_offered("size", self._sizes, size)
         for graph in GRAPHS:
             spec = graph_spec(graph, size, bank_tokens=self._bank_tokens)
             self.run(spec.id, {tensor.name: np.zeros(tensor.shape, np.float32) for tensor in spec.inputs})
@@ -151,7 +151,7 @@ class CoreMLEngine:
         """The interpreter's program of a graph, for its report and observers. Raises ContractError on Core ML."""
         graph = self._graph(graph_id)
         if not isinstance(graph, Program):
-            raise _wrong("runtime of the program", ("interpreter",), "coreml")
+            raise not_offered("runtime of the program", ("interpreter",), "coreml")
         return graph
 
     def _graph(self, name: str) -> _Graph:
@@ -166,7 +166,7 @@ class CoreMLEngine:
 
     def _source(self, name: str) -> tuple[Path, str | None]:
         if name not in self._sources:
-            raise _wrong("graph", sorted(self._sources), name)
+            raise not_offered("graph", sorted(self._sources), name)
         return self._sources[name]
 
     def _package(self, path: Path) -> Package:
@@ -175,24 +175,14 @@ class CoreMLEngine:
         return self._packages[path]
 
     def _read_bank_tokens(self) -> int:
-        found = set()
+        shapes = {}
         for size in self._sizes:
-            path, function = self._source(graph_id("mask_decoder", size))
+            name = graph_id("mask_decoder", size)
+            path, function = self._source(name)
             package = self._package(path)
             inputs = {spec.name: spec.shape for spec in package.inputs(function or package.default_function)}
-            shape = inputs.get("memory_keys", ())
-            if len(shape) != 3:
-                raise PackageError(
-                    explain(
-                        f"{path.name}: memory_keys", expected="[1, bank tokens, channels]", got=list(shape), do=_BUILD
-                    )
-                )
-            found.add(shape[1])
-        if len(found) != 1:
-            raise PackageError(
-                explain("bank budget of the mask decoders", expected="one for all sizes", got=sorted(found), do=_BUILD)
-            )
-        return int(found.pop())
+            shapes[name] = inputs.get("memory_keys", ())
+        return bank_tokens_of(shapes, build=_BUILD)
 
 
 def _find_graphs(folder: Path) -> dict[str, tuple[Path, str | None]]:
@@ -200,23 +190,7 @@ def _find_graphs(folder: Path) -> dict[str, tuple[Path, str | None]]:
     shared = folder / MULTIFUNCTION_PACKAGE
     if shared.is_dir():
         return {name: (shared, name) for name in Package(shared).functions}
-    known = "|".join([*(f"{g}_({'|'.join(map(str, SIZES))})" for g in SIZED_GRAPHS), *GRAPHS])
-    paths = sorted(folder.glob("*.mlpackage"))
-    return {path.stem: (path, None) for path in paths if re.fullmatch(known, path.stem)}
-
-
-def _complete_sizes(folder: Path, found: set[str]) -> tuple[int, ...]:
-    sizes = tuple(size for size in SIZES if all(graph_id(graph, size) in found for graph in GRAPHS))
-    if not sizes:
-        raise PackageError(
-            explain(
-                f"Core ML packages in {folder}",
-                expected=f"{', '.join(graph_id(graph, SIZES[-1]) for graph in GRAPHS)}, or another size",
-                got=", ".join(sorted(found)) or "none",
-                do=_BUILD,
-            )
-        )
-    return sizes
+    return {name: (path, None) for name, path in graph_files(folder, ".mlpackage").items()}
 
 
 def _pil_image(array: NDArray[np.float32]) -> Any:
@@ -231,9 +205,3 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "unknown"
-
-
-def _wrong(what: str, allowed: Iterable[object], got: object) -> ContractError:
-    return ContractError(
-        explain(what, expected=f"one of {', '.join(map(str, allowed))}", got=got, do="name one of these")
-    )

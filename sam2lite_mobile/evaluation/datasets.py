@@ -153,6 +153,17 @@ def data_root() -> Path | None:
     return folder if folder.is_dir() else None
 
 
+def training_data(given: Path | None) -> Path:
+    """The folder with training data that was given, or the default one. Raises DataError if it does not exist."""
+    root = given or data_root()
+    if root is None or not root.is_dir():
+        got = "none" if root is None else f"no such folder: {root}"
+        raise DataError(
+            explain("training data", expected="a folder with train/", got=got, do=f"set {DATA_VARIABLE} or pass --data")
+        )
+    return root
+
+
 def sample_clip() -> DavisLayout:
     """The clip in assets/ that gates run on where nothing else is at hand. Raises DataError if it is missing."""
     return DavisLayout(REPOSITORY / "assets" / "sample_clip")

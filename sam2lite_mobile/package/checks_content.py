@@ -19,6 +19,7 @@ from sam2lite_mobile.package.manifest import (
     GateResult,
     GraphFile,
     Manifest,
+    Runtime,
     Tensor,
     gate_name,
 )
@@ -73,7 +74,7 @@ def check_graphs(folder: Path, manifest: Manifest) -> Iterator[Check]:
         yield compare("graphs", f"{graph.id} graph", expected=spec.graph, got=graph.graph, do=_BUILD_AGAIN)
         yield compare("graphs", f"{graph.id} size", expected=spec.size, got=graph.size, do=_BUILD_AGAIN)
         yield from _check_declared(graph, spec)
-        yield from _check_package(folder, graph)
+        yield from _check_package(folder, graph, manifest.runtime)
 
 
 def expected_specs(manifest: Manifest) -> tuple[GraphSpec, ...]:
@@ -134,12 +135,12 @@ def _check_declared(graph: GraphFile, spec: GraphSpec) -> Iterator[Check]:
                 )
 
 
-def _check_package(folder: Path, graph: GraphFile) -> Iterator[Check]:
-    """The manifest's tensors against those that the .mlpackage itself declares."""
+def _check_package(folder: Path, graph: GraphFile, runtime: Runtime) -> Iterator[Check]:
+    """The manifest's tensors against those that the graph's own file declares."""
     try:
-        found_inputs, found_outputs = read_interface(folder / graph.path)
+        found_inputs, found_outputs = read_interface(folder / graph.path, runtime)
     except PackageError as error:
-        yield failed("tensors", graph.path, expected="a readable ML Program", got=error, do=_BUILD_AGAIN)
+        yield failed("tensors", graph.path, expected="a readable graph", got=error, do=_BUILD_AGAIN)
         return
     for side, tensors, found in (("inputs", graph.inputs, found_inputs), ("outputs", graph.outputs, found_outputs)):
         yield compare(

@@ -56,6 +56,10 @@ def check_paths(manifest: Manifest, *, limits: PackageLimits) -> Iterator[Check]
             yield failed("paths", path, expected="a path of its own", got=f"{other} where case is ignored", do=_REPLACE)
         else:
             yield passed("paths", path, expected="a path of its own inside the package")
+    alone = {entry.path for entry in manifest.files}
+    for graph in manifest.graphs:
+        if not graph.files and graph.path not in alone:
+            yield failed("paths", graph.path, expected="a file that the manifest lists", got="none", do=_REPLACE)
     yield from _repeated(path for path in (*manifest.copies, *(entry.path for entry in entries)))
     for entry in entries:
         if entry.bytes > limits.file_bytes:
@@ -100,7 +104,14 @@ def check_hashes(folder: Path, manifest: Manifest) -> Iterator[Check]:
     """Length and SHA-256 of every listed file, the hash of each graph's folder, and equal copies of the manifest."""
     for entry in listed_files(manifest):
         yield _check_file(folder / entry.path, entry)
+    alone = {entry.path: entry for entry in manifest.files}
     for graph in manifest.graphs:
+        if not graph.files:  # a file of its own, hashed above
+            entry = alone[graph.path]
+            yield compare("files", f"{graph.path} bytes", expected=graph.bytes, got=entry.bytes, do=_REPLACE)
+            what = f"{graph.path} tree_sha256"
+            yield compare("files", what, expected=graph.tree_sha256, got=entry.sha256, do=_REPLACE)
+            continue
         total = sum(entry.bytes for entry in graph.files)
         yield compare("files", f"{graph.path} bytes", expected=graph.bytes, got=total, do=_REPLACE)
         digest = tree_sha256(graph.files)

@@ -22,8 +22,9 @@ from sam2lite_mobile.package.manifest import (
     Licence,
     Manifest,
     Precision,
+    Runtime,
 )
-from sam2lite_mobile.package.tree import list_files, tree_sha256
+from sam2lite_mobile.package.tree import list_files, sha256_file, tree_sha256
 
 
 def contract_constants(*, bank_tokens: int = contract.BANK_TOKENS) -> ContractConstants:
@@ -61,20 +62,21 @@ def contract_constants(*, bank_tokens: int = contract.BANK_TOKENS) -> ContractCo
     )
 
 
-def declare_graph(spec: GraphSpec, folder: Path, *, path: str) -> GraphFile:
-    """The manifest entry of the .mlpackage at `folder / path`, which holds the graph `spec`.
+def declare_graph(spec: GraphSpec, folder: Path, *, path: str, runtime: Runtime) -> GraphFile:
+    """The manifest entry of the folder or file at `folder / path`, which holds the graph `spec`.
 
-    Raises PackageError where the package cannot be read. Whether its interface is the contract's is for verification.
+    Raises PackageError where it cannot be read. Whether its interface is the contract's is for verification.
     """
-    files = list_files(folder / path)
-    inputs, outputs = read_interface(folder / path)
+    whole = folder / path
+    files = list_files(whole) if whole.is_dir() else ()
+    inputs, outputs = read_interface(whole, runtime)
     return GraphFile(
         id=spec.id,
         graph=spec.graph,
         size=spec.size,
         path=path,
-        tree_sha256=tree_sha256(files),
-        bytes=sum(entry.bytes for entry in files),
+        tree_sha256=tree_sha256(files) if files else sha256_file(whole),
+        bytes=sum(entry.bytes for entry in files) if files else whole.stat().st_size,
         files=files,
         inputs=declare_tensors(spec.inputs, inputs),
         outputs=declare_tensors(spec.outputs, outputs),
@@ -85,6 +87,7 @@ def draft_manifest(
     *,
     package_name: str,
     package_version: str,
+    runtime: Runtime,
     student_size: str,
     checkpoint_sha256: str,
     precision: Precision,
@@ -98,12 +101,13 @@ def draft_manifest(
     tools: Mapping[str, str],
     licences: tuple[Licence, ...],
 ) -> Manifest:
-    """A manifest without files: what a converter knows before the package is laid out. `publish_ios` adds the rest."""
+    """A manifest without files: what a converter knows before the package is laid out. publishing adds the rest."""
     return Manifest(
         manifest_version=MANIFEST_VERSION,
         self_sha256=ZERO_SHA256,
         package_name=package_name,
         package_version=package_version,
+        runtime=runtime,
         student_size=student_size,
         checkpoint_sha256=checkpoint_sha256,
         precision=precision,

@@ -1,4 +1,4 @@
-"""The inputs and outputs that a .mlpackage declares, read from its specification without Core ML or coremltools."""
+"""The inputs and outputs that a graph's file declares, read without the runtime that runs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from msgspec import Struct
 from sam2lite_mobile.contract import TensorSpec
 from sam2lite_mobile.errors import PackageError, explain
 from sam2lite_mobile.mlprogram.proto import new_model
-from sam2lite_mobile.package.manifest import Tensor
+from sam2lite_mobile.package.manifest import Runtime, Tensor
+from sam2lite_mobile.package.onnx_models import read_onnx_interface
 from sam2lite_mobile.package.tree import path_fault, read_regular_file
 
 PACKAGE_MANIFEST = "Manifest.json"
@@ -80,7 +81,15 @@ def read_spec(path: Path) -> Any:
     return model
 
 
-def read_interface(mlpackage: Path) -> tuple[dict[str, str], dict[str, str]]:
+def read_interface(path: Path, runtime: Runtime) -> tuple[dict[str, str], dict[str, str]]:
+    """Inputs and outputs of a graph: name -> type in words, as `type_in_words` spells the types of a manifest.
+
+    Raises PackageError where the file or folder cannot be read.
+    """
+    return read_onnx_interface(path) if runtime == "onnx" else read_mlpackage_interface(path)
+
+
+def read_mlpackage_interface(mlpackage: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Inputs and outputs of a .mlpackage: name -> type in words, as `type_in_words` spells the types of a manifest.
 
     Raises PackageError where the package cannot be read.

@@ -11,10 +11,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 SCHEMA_NAME = "manifest.schema.json"
 
+Runtime = Literal["coreml", "onnx"]
+"""What runs the graphs of a package."""
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64, description="SHA-256, hex")]
 Name = Annotated[str, Meta(pattern="^[a-z0-9_]+$", max_length=64)]
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
@@ -57,9 +59,11 @@ class Tensor(Entry, frozen=True):
 
 
 class GraphFile(Entry, frozen=True):
-    """One graph at one size: the .mlpackage folder, its files (paths inside it) and its interface.
+    """One graph at one size: the folder (.mlpackage) or file (.onnx) that holds it, and its interface.
 
-    `tree_sha256` stands for the whole folder (`tree.tree_sha256`), so that an app can name a compiled copy after it.
+    `files` are those of the folder, paths inside it, and `tree_sha256` stands for all of them (`tree.tree_sha256`), so
+    that an app can name a compiled copy after it. A graph in a file of its own has no `files`: the file is among those
+    of the manifest, `tree_sha256` is its SHA-256.
     `size` is null for graphs that exist once for all sizes.
     """
 
@@ -176,6 +180,7 @@ class Manifest(Entry, frozen=True):
     self_sha256: Sha256
     package_name: Annotated[str, Meta(pattern="^[a-z0-9-]+$", max_length=64)]
     package_version: Version
+    runtime: Runtime
     student_size: Name
     checkpoint_sha256: Sha256
     precision: Precision

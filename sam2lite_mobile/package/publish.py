@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sam2lite_mobile.errors import DataError, PackageError, explain
 from sam2lite_mobile.package.files import staged_folder
 from sam2lite_mobile.package.manifest import MANIFEST_NAME, Manifest
+from sam2lite_mobile.package.onnx import write_onnx_package
 from sam2lite_mobile.package.swift import write_swift_package
 from sam2lite_mobile.package.verify import verify_package
 
@@ -26,10 +27,37 @@ def publish_ios(
     Raises PackageError where verification fails (a missed gate included), a model is not canonical, or the disk
     refuses; ContractError for missing or unknown graphs; DataError where `target` is something else than a package.
     """
+    _publish(
+        target,
+        lambda staging: write_swift_package(
+            staging, models=models, manifest=manifest, model_card=model_card, licence=licence
+        ),
+    )
+    return target
+
+
+def publish_onnx(
+    target: Path, *, models: Mapping[str, Path], manifest: Manifest, model_card: Path, licence: Path
+) -> Path:
+    """`target`, holding the ONNX package; as `publish_ios`.
+
+    models: graph id -> .onnx for every graph at every size of `manifest.sizes`, their weights in one file beside them.
+    """
+    _publish(
+        target,
+        lambda staging: write_onnx_package(
+            staging, models=models, manifest=manifest, model_card=model_card, licence=licence
+        ),
+    )
+    return target
+
+
+def _publish(target: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a folder beside the target, verify it, and exchange it with what was there."""
     _refuse_other_folders(target)
     try:
         with staged_folder(target) as staging:
-            write_swift_package(staging, models=models, manifest=manifest, model_card=model_card, licence=licence)
+            write(staging)
             _require_verified(staging, target)
     except OSError as error:
         raise PackageError(
@@ -40,7 +68,6 @@ def publish_ios(
                 do="free space on the disk or choose another folder; the package that was there is unchanged",
             )
         ) from error
-    return target
 
 
 def _require_verified(staging: Path, target: Path) -> None:

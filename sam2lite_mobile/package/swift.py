@@ -18,11 +18,11 @@ from pathlib import Path
 from msgspec import structs
 
 from sam2lite_mobile import contract
-from sam2lite_mobile.errors import ContractError, PackageError, explain
+from sam2lite_mobile.errors import PackageError, explain
 from sam2lite_mobile.package.canonical import canonicalize_mlpackage
-from sam2lite_mobile.package.codec import encode_manifest
 from sam2lite_mobile.package.declare import declare_graph
 from sam2lite_mobile.package.files import write_file
+from sam2lite_mobile.package.layout import required_specs, write_manifest
 from sam2lite_mobile.package.manifest import MANIFEST_NAME, SCHEMA_NAME, Manifest
 from sam2lite_mobile.package.schema import manifest_schema
 from sam2lite_mobile.package.templates import swift_sources
@@ -40,16 +40,7 @@ def write_swift_package(
     `graphs`, `files` and `copies` of `manifest` are filled in from what lies in the folder. Raises ContractError for
     other graph ids, PackageError for a package that is not canonical, DataError without a repository checkout.
     """
-    specs = contract.all_graph_specs(manifest.sizes, bank_tokens=manifest.contract.bank_tokens)
-    if set(models) != {spec.id for spec in specs}:
-        raise ContractError(
-            explain(
-                "graphs of the package",
-                expected=", ".join(spec.id for spec in specs),
-                got=", ".join(sorted(models)) or "none",
-                do="convert every graph at every size of the manifest",
-            )
-        )
+    specs = required_specs(manifest, models)
     for path, source in {**swift_sources(), "MODEL_CARD.md": model_card, "LICENSE": licence}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         copy_file(source, folder / path)
@@ -60,8 +51,9 @@ def write_swift_package(
     for spec in specs:
         path = f"{MODELS}/{spec.id}.mlpackage"
         _copy_canonical(models[spec.id], folder / path)
-        graphs.append(declare_graph(spec, folder, path=path))
-    return _write_manifest(folder, structs.replace(manifest, graphs=tuple(graphs), files=files))
+        graphs.append(declare_graph(spec, folder, path=path, runtime="coreml"))
+    manifest = structs.replace(manifest, graphs=tuple(graphs), files=files, copies=(f"{MODELS}/{MANIFEST_NAME}",))
+    return write_manifest(folder, manifest)
 
 
 def _copy_canonical(source: Path, target: Path) -> None:
@@ -78,12 +70,3 @@ def _copy_canonical(source: Path, target: Path) -> None:
                 do="call canonicalize_mlpackage before the gates run, so that what is measured is what ships",
             )
         )
-
-
-def _write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    copies = (f"{MODELS}/{MANIFEST_NAME}",)
-    manifest = structs.replace(manifest, copies=copies)
-    data = encode_manifest(manifest)
-    for path in (MANIFEST_NAME, *copies):
-        write_file(folder / path, data)
-    return manifest

@@ -1,13 +1,7 @@
 """The quantization policy: a recipe's name to the precision of every layer and operation, as plain data.
 
-Quantization-aware training and the converters ask the same policy, so that what is trained is what ships. A recipe's
-name has one grammar:
-
-    fp32 | fp16          every layer and operation in that float type
-    w8                   8-bit weights, the rest in fp16
-    w8a8                 8-bit weights and activations in convolutions and linear layers, the rest in fp16
-
-with the exceptions of `rules.py`. Where a runtime has no 16-bit float, 32 takes its place.
+Quantization-aware training and the converters ask the same policy, so that what is trained is what ships. Recipes have
+names (`recipe_names.py`) and exceptions (`rules.py`). Where a runtime has no 16-bit float, 32 takes its place.
 """
 
 from __future__ import annotations
@@ -21,20 +15,15 @@ from torch import nn
 
 from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.quantization import int8
+from sam2lite_mobile.quantization.recipe_names import BITS, Precision, checked_recipe
 from sam2lite_mobile.quantization.rules import (
     EXCEPTIONS,
     FLOAT_OPERATIONS,
     FUSED_ACTIVATIONS,
     FloatOperation,
     FusedActivation,
-    Precision,
     Rule,
 )
-
-RECIPES: tuple[Precision, ...] = ("fp32", "fp16", "w8", "w8a8")
-BITS: dict[Precision, tuple[int, int]] = {"fp32": (32, 32), "fp16": (16, 16), "w8": (8, 16), "w8a8": (8, 8)}
-"""Bits of weights and of activations; 16 and 32 are floats."""
-RECIPE_NAME = re.compile(r"fp(?P<float>\d{1,2})|w(?P<weights>\d{1,2})(a(?P<activations>\d{1,2}))?")
 
 
 @dataclass(frozen=True)
@@ -123,7 +112,7 @@ class Policy:
 
 def precision_policy(recipe: str) -> Policy:
     """The policy of a recipe by its name. Raises ContractError for a name that is malformed or not offered."""
-    chosen = _checked_recipe(recipe)
+    chosen = checked_recipe(recipe)
     exceptions = tuple(Rule(e.pattern, e.precision, e.reason) for e in EXCEPTIONS if chosen in e.recipes)
     return Policy(chosen, (*exceptions, Rule(".*", chosen, "")))
 
@@ -139,26 +128,17 @@ def policy_table(student: nn.Module, policy: Policy) -> tuple[PolicyRow, ...]:
     return tuple(PolicyRow(policy.decide(name), layer.weight.numel()) for name, layer in layers)
 
 
+def graph_precision(policy: Policy, student: nn.Module, graph: str) -> Precision:
+    """The recipe that a whole graph can be converted in: that of its layers where they agree, else the policy's own."""
+    precisions = {row.decision.precision for row in policy_table(student, policy) if _graph_of(row.decision) == graph}
+    return precisions.pop() if len(precisions) == 1 else policy.recipe
+
+
+def _graph_of(decision: LayerPrecision) -> str:
+    return decision.layer.partition(".")[0]
+
+
 def policy_hash(policy: Policy) -> str:
     """sha256 of the policy's canonical JSON, hexadecimal, for manifests. It changes with any rule, reason or format."""
     text = json.dumps(policy.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _checked_recipe(name: str) -> Precision:
-    for recipe in RECIPES:
-        if name == recipe:
-            return recipe
-    match = RECIPE_NAME.fullmatch(name)
-    if match is None:
-        got, do = (
-            repr(name),
-            "write fp and the bits of all, or w and the bits of weights, a and the bits of activations",
-        )
-    elif match["float"] is not None:
-        got, do = f"{name}: a float of {match['float']} bits", "choose fp16 or fp32"
-    elif match["weights"] != "8":
-        got, do = f"{name}: weights of {match['weights']} bits", "choose w8 or w8a8"
-    else:
-        got, do = f"{name}: activations of {match['activations']} bits", "choose w8a8, or w8 for 16-bit activations"
-    raise ContractError(explain("precision recipe", expected=f"one of {', '.join(RECIPES)}", got=got, do=do))

@@ -13,9 +13,8 @@ tell these apart: the exceptions rest on the signal-to-noise ratios, and on what
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Precision = Literal["fp32", "fp16", "w8", "w8a8"]
+from sam2lite_mobile.quantization.recipe_names import Precision
 
 
 @dataclass(frozen=True)

@@ -141,8 +141,8 @@ class MaskDecoder(nn.Module):
         batch, side = features.shape[0], features.shape[-1]
         position = self.get_buffer(f"position_{side}")
         tokens = tokens_of(features)
-        anchor_mask = torch.clamp(memory_mask + (1 - memory_anchor) * contract.MASKED, contract.MASKED, 0)
-        recent_mask = torch.clamp(memory_mask + memory_anchor * contract.MASKED, contract.MASKED, 0)
+        anchor_mask = torch.clamp(memory_mask + (1 - memory_anchor) * contract.MASKED, contract.MASKED, 0.0)
+        recent_mask = torch.clamp(memory_mask + memory_anchor * contract.MASKED, contract.MASKED, 0.0)
         anchors = self.read_anchors(tokens, memory_keys, memory_values, memory_age, anchor_mask)
         recent = self.read_recent(tokens, memory_keys, memory_values, memory_age, recent_mask)
 

@@ -77,7 +77,8 @@ def _recorded(checkpoint: Path) -> Toy:
 @pytest.fixture(scope="session")
 def built(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package of the toy at one size."""
-    from converters.coreml.build import build
+    from converters.build import build
+    from converters.registry import open_target
 
     out = tmp_path_factory.mktemp("dist") / "ios"
     options = BuildOptions(
@@ -85,4 +86,4 @@ def built(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(DATA_VARIABLE, str(out / "none"))
-        return build(options, Reporter())
+        return build(open_target("coreml"), options, Reporter())

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from converters.coreml.build import _remove_dead_builds, build
+from converters.build import _remove_dead_builds, build
 from converters.options import BuildOptions, Reporter
+from converters.registry import open_target
 from sam2lite_mobile import contract
 from sam2lite_mobile.engines.coreml import CoreMLEngine
 from sam2lite_mobile.errors import ContractError
@@ -51,7 +52,7 @@ def test_current_package_is_not_built_again(built: Path, toy: Toy) -> None:
     notes: list[str] = []
     before = list_files(built)
     started = time.monotonic()
-    build(options_of(toy, built), Reporter(note=notes.append))
+    build(open_target("coreml"), options_of(toy, built), Reporter(note=notes.append))
     assert "up to date" in notes[0]
     assert list_files(built) == before
     assert time.monotonic() - started < 15
@@ -106,7 +107,7 @@ def test_missed_gate_leaves_the_old_package(built: Path, toy: Toy, monkeypatch: 
     before = list_files(built)
     monkeypatch.setitem(limits.CLIP_LIMITS, "fp16", 1.1)
     with pytest.raises(GateError, match=r"limit at least 1\.1"):
-        build(options_of(toy, built), Reporter())
+        build(open_target("coreml"), options_of(toy, built), Reporter())
     assert list_files(built) == before
     assert not list(built.parent.glob(".build-*"))
 
@@ -116,7 +117,8 @@ def test_missed_gate_leaves_the_old_package(built: Path, toy: Toy, monkeypatch: 
     [
         (["--sizes", "300"], "ascending, out of"),
         (["--sizes", "a"], "integers"),
-        (["--recipe", "w3"], "fp32 or fp16"),
+        (["--recipe", "w3"], "weights of 3 bits; choose w8 or w8a8"),
+        (["--recipe", "w8a8"], "coreml in w8a8: expected fp32 or fp16"),
         (["--gate-frames", "8"], "at least 24"),
         (["--accuracy-frames", "23"], "at least 24"),
         (["--checkpoint", "absent.safetensors"], "check the path"),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from converters.coreml.export import capture, convert
+from converters.capture import capture
+from converters.coreml.export import convert
 from converters.gates import clip_gate, graph_gate, mask_iou, require_passed, snr_db
 from converters.limits import GRAPH_LIMITS, graph_limit
 from sam2lite_mobile import contract
@@ -66,7 +67,7 @@ def gate_of(toy: Toy, student: Student, graph: str, precision: str, folder: Path
     convert(capture(student, spec, bank_tokens=contract.BANK_TOKENS), package, precision=precision, student_size="toy")
     outputs = Program(package).run(toy.inputs[spec.id])
     reference = toy.engine.run(spec.id, toy.inputs[spec.id])
-    return graph_gate(spec, reference, outputs, precision=precision, engine="test")
+    return graph_gate(spec, reference, outputs, target="coreml", precision=precision, engine="test")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -124,9 +125,14 @@ def test_snr_is_ten_log_of_signal_over_noise() -> None:
 
 def test_not_finite_output_fails_its_gate() -> None:
     spec = contract.graph_spec("token_gate")
-    reference = {"scores": np.ones((1, 640), np.float32)}
+    reference, broken = ({"scores": np.full((1, 640), value, np.float32)} for value in (1, np.inf))
     results = graph_gate(
-        spec, reference, {"scores": np.full((1, 640), np.inf, np.float32)}, precision="fp32", engine="x"
+        spec,
+        reference,
+        broken,
+        target="coreml",
+        precision="fp32",
+        engine="x",
     )
     with pytest.raises(GateError, match="token_gate scores"):
         require_passed(results)
@@ -141,6 +147,7 @@ def test_mask_iou_of_empty_masks_is_one() -> None:
 
 def test_every_graph_has_a_limit_and_none_is_below_the_projects_demand() -> None:
     for precision, least in (("fp32", 90.0), ("fp16", 45.0)):
-        assert set(GRAPH_LIMITS[precision]) == set(contract.GRAPHS)
-        assert all(graph_limit(precision, graph).value >= least for graph in contract.GRAPHS)
-    assert not graph_limit("fp32", "mask_decoder").holds(float("nan"))
+        for target, limits in GRAPH_LIMITS.items():
+            assert set(limits[precision]) == set(contract.GRAPHS)
+            assert all(graph_limit(target, precision, graph).value >= least for graph in contract.GRAPHS)
+    assert not graph_limit("coreml", "fp32", "mask_decoder").holds(float("nan"))

@@ -67,6 +67,7 @@ def draft(*, package_version: str = "1.2.0", results: tuple[GateResult, ...] | N
     return draft_manifest(
         package_name="sam2lite-ios",
         package_version=package_version,
+        runtime="coreml",
         student_size="tiny",
         checkpoint_sha256="a" * 64,
         precision=Precision(recipe="fp16", policy_sha256="b" * 64),

@@ -12,8 +12,9 @@ from sam2lite_mobile import contract
 from sam2lite_mobile.errors import ContractError
 from sam2lite_mobile.quantization.fake_quant import fake_quantized
 from sam2lite_mobile.quantization.int8 import fake_quantized_weight, weight_scale
-from sam2lite_mobile.quantization.policy import RECIPES, Policy, precision_policy, quantizable_layers
+from sam2lite_mobile.quantization.policy import Policy, precision_policy, quantizable_layers
 from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges, observed_ranges
+from sam2lite_mobile.quantization.recipe_names import RECIPES
 from sam2lite_mobile.quantization.rules import FusedActivation, Rule
 from sam2lite_mobile.student.student import Student, example_inputs
 from sam2lite_mobile.training.clip_forward import float32_inside

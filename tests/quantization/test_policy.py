@@ -15,13 +15,13 @@ from torch.overrides import TorchFunctionMode
 from sam2lite_mobile import contract
 from sam2lite_mobile.errors import ContractError
 from sam2lite_mobile.quantization.policy import (
-    RECIPES,
     Policy,
     policy_hash,
     policy_table,
     precision_policy,
     quantizable_layers,
 )
+from sam2lite_mobile.quantization.recipe_names import RECIPES
 from sam2lite_mobile.quantization.replaced_forward import Forward, replaced_forward
 from sam2lite_mobile.student.config import PRESETS
 from sam2lite_mobile.student.student import Student, build_student, example_inputs

@@ -1,4 +1,4 @@
-"""The main job: a checkpoint to a SwiftPM package whose every model was executed and compared before it was written."""
+"""The main job: a checkpoint to a package whose every model was executed and compared before it was written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -17,39 +17,40 @@ from pathlib import Path
 import numpy as np
 
 from converters.accuracy import AccuracySet, SequencePair, accuracy_digest, accuracy_set, measure_accuracy
-from converters.coreml.policy import policy_sha256
-from converters.coreml.worker import GraphOutcome, GraphTask, convert_and_gate
+from converters.calibration import calibration_digest, needs_calibration, read_calibration
 from converters.gates import clip_gate, require_passed
 from converters.limits import ACCURACY_LIMITS, CLIP_LIMITS, GRAPH_LIMITS
 from converters.options import BuildOptions, Reporter
 from converters.recording import RECORDED_FRAMES, Clip, read_clip, record_inputs
+from converters.target import Target
+from converters.worker import GraphOutcome, GraphTask, convert_and_gate
 from sam2lite_mobile import __version__, contract
-from sam2lite_mobile.engines.coreml import CoreMLEngine
 from sam2lite_mobile.engines.torch_engine import TorchEngine
+from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.evaluation.datasets import DavisLayout, data_root, sample_clip
 from sam2lite_mobile.package.declare import build_key, draft_manifest
 from sam2lite_mobile.package.manifest import Defaults, GateResult, Licence, Precision
-from sam2lite_mobile.package.publish import publish_ios
 from sam2lite_mobile.package.templates import repository_root
 from sam2lite_mobile.package.verify import is_current
+from sam2lite_mobile.quantization.policy import policy_hash, precision_policy
+from sam2lite_mobile.quantization.ranges import LayerRanges
 from sam2lite_mobile.student.checkpoint import checkpoint_hash, read_header
 
-TOOLS = ("torch", "coremltools", "numpy", "protobuf")
-"""Packages whose version decides what a build writes or measures."""
-SOURCE_FOLDERS = ("converters", "sam2lite_mobile", "ios_demo")
 SAMPLE_SEQUENCE = "blackswan"
 
 
-def build(options: BuildOptions, reporter: Reporter) -> Path:
-    """Write the iOS package and return its folder. Does nothing where the folder holds the same build, verified.
+def build(target: Target, options: BuildOptions, reporter: Reporter) -> Path:
+    """Write a package and return its folder. Does nothing where the folder holds the same build, verified.
 
     Raises GateError where a measure misses its limit, ConversionError, PackageError or DataError otherwise; the folder
     is then as it was.
     """
+    _check_recipe(target, options.recipe)
     config, facts = read_header(options.checkpoint)
+    calibration = read_calibration(options.checkpoint) if needs_calibration(options.recipe) else None
     root = repository_root()
     clips, measured = _gate_clips(options), accuracy_set()
-    key = build_key(_build_inputs(options, root, clips, measured))
+    key = build_key(_build_inputs(target, options, root, clips, measured))
     if not options.force and is_current(options.out, key):
         reporter.note(f"{options.out} is up to date: same checkpoint, options, tools, code and clips; it verifies")
         return options.out
@@ -57,39 +58,50 @@ def build(options: BuildOptions, reporter: Reporter) -> Path:
     _remove_dead_builds(options.out.parent)
     with tempfile.TemporaryDirectory(prefix=f".build-{os.getpid()}-", dir=options.out.parent) as temporary:
         folder = Path(temporary)
-        outcomes = _convert_all(options, clips[0], folder, reporter)
+        outcomes = _convert_all(
+            target, options, clips[0], folder, reporter, ranges=calibration.ranges() if calibration else None
+        )
+        target.assemble(folder, [outcome.id for outcome in outcomes])
         gates = [gate for outcome in outcomes for gate in outcome.gates]
-        gates += list(_gate_clips_chained(options, folder, clips, reporter))
-        gates.append(_gate_accuracy(options, folder, measured, reporter))
+        gates += list(_gate_clips_chained(target, options, folder, clips, reporter))
+        gates.append(_gate_accuracy(target, options, folder, measured, reporter))
         require_passed(gates)
         manifest = draft_manifest(
             package_name="sam2lite-models",
             package_version=__version__,
+            runtime=target.name,
             student_size=config.name,
             checkpoint_sha256=checkpoint_hash(options.checkpoint),
-            precision=Precision(recipe=options.recipe, policy_sha256=policy_sha256(options.recipe)),
+            precision=Precision(recipe=options.recipe, policy_sha256=policy_hash(precision_policy(options.recipe))),
             sizes=options.sizes,
             bank_tokens=options.bank_tokens,
             defaults=Defaults(size=options.sizes[-1], window=contract.WINDOW_MAX, compute_units="all"),
             build_key=key,
             gates=tuple(gates),
-            calibration=None,
+            calibration=calibration.record() if calibration else None,
             conformance_sha256=None,
-            tools=_tool_versions(),
+            tools=_tool_versions(target),
             licences=(
                 Licence(part="code", spdx="Apache-2.0"),
                 Licence(part="weights", spdx=facts.get("licence", "CC-BY-NC-4.0")),
             ),
         )
         reporter.stage("assembling and verifying the package")
-        publish_ios(
+        target.publish(
             options.out,
-            models={outcome.id: outcome.package for outcome in outcomes},
+            models={outcome.id: outcome.model for outcome in outcomes},
             manifest=manifest,
             model_card=_model_card(options.checkpoint),
             licence=root / "LICENSE",
         )
     return options.out
+
+
+def _check_recipe(target: Target, recipe: str) -> None:
+    if recipe not in target.recipes:
+        raise ContractError(
+            explain(f"{target.name} in {recipe}", expected=" or ".join(target.recipes), got=recipe, do="choose another")
+        )
 
 
 def _remove_dead_builds(folder: Path) -> None:
@@ -110,7 +122,15 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _convert_all(options: BuildOptions, clip: Clip, folder: Path, reporter: Reporter) -> list[GraphOutcome]:
+def _convert_all(
+    target: Target,
+    options: BuildOptions,
+    clip: Clip,
+    folder: Path,
+    reporter: Reporter,
+    *,
+    ranges: Mapping[str, LayerRanges] | None,
+) -> list[GraphOutcome]:
     """Convert and gate every graph, large ones first, in processes of their own."""
     reporter.stage("recording what the graphs are fed in the middle of a sequence")
     engine = TorchEngine.from_checkpoint(options.checkpoint, bank_tokens=options.bank_tokens, threads=1)
@@ -120,7 +140,18 @@ def _convert_all(options: BuildOptions, clip: Clip, folder: Path, reporter: Repo
         path = folder / f"{spec.id}.npz"
         with path.open("wb") as file:
             np.savez(file, **recorded[spec.id])  # type: ignore[arg-type]
-        tasks.append(GraphTask(options.checkpoint, spec, options.bank_tokens, options.recipe, path, folder))
+        tasks.append(
+            GraphTask(
+                target=target.name,
+                checkpoint=options.checkpoint,
+                spec=spec,
+                bank_tokens=options.bank_tokens,
+                recipe=options.recipe,
+                ranges=ranges,
+                inputs=path,
+                folder=folder,
+            )
+        )
     tasks.sort(key=lambda task: (-(task.spec.size or 0), task.spec.id))
     reporter.stage(f"converting and executing {len(tasks)} graphs with {options.workers} processes")
     outcomes: dict[str, GraphOutcome] = {}
@@ -143,11 +174,11 @@ def _convert_all(options: BuildOptions, clip: Clip, folder: Path, reporter: Repo
 
 
 def _gate_clips_chained(
-    options: BuildOptions, folder: Path, clips: tuple[Clip, ...], reporter: Reporter
+    target: Target, options: BuildOptions, folder: Path, clips: tuple[Clip, ...], reporter: Reporter
 ) -> Iterator[GateResult]:
     """The sample clip at every size, further clips at the largest, each tracked by both engines on their own."""
     reference = TorchEngine.from_checkpoint(options.checkpoint, bank_tokens=options.bank_tokens, threads=1)
-    candidate = CoreMLEngine(folder)
+    candidate = target.engine(folder)
     for clip in clips:
         for size in options.sizes if clip is clips[0] else options.sizes[-1:]:
             reporter.stage(f"tracking {clip.name} at {size} px with both engines, {len(clip.frames)} frames")
@@ -159,7 +190,9 @@ def _gate_clips_chained(
             yield result
 
 
-def _gate_accuracy(options: BuildOptions, folder: Path, measured: AccuracySet, reporter: Reporter) -> GateResult:
+def _gate_accuracy(
+    target: Target, options: BuildOptions, folder: Path, measured: AccuracySet, reporter: Reporter
+) -> GateResult:
     """J&F that the package loses on all annotated sequences at hand."""
     reporter.stage(f"measuring J&F on {measured.name}, {len(measured.sequences)} sequences, with both engines")
 
@@ -167,7 +200,7 @@ def _gate_accuracy(options: BuildOptions, folder: Path, measured: AccuracySet, r
         before, after = 100 * pair.reference.jf_mean, 100 * pair.candidate.jf_mean
         reporter.note(f"{pair.reference.name} at {options.sizes[-1]} px: J&F {before:.1f} in torch, {after:.1f} here")
 
-    result = measure_accuracy(options, folder, measured, on_sequence=note)
+    result = measure_accuracy(target, options, folder, measured, on_sequence=note)
     reporter.note(f"{measured.name}: J&F lost {result.measured:.3f} points, limit {result.limit}")
     require_passed([result])
     return result
@@ -185,10 +218,12 @@ def _gate_clips(options: BuildOptions) -> tuple[Clip, ...]:
     return tuple(clips)
 
 
-def _build_inputs(options: BuildOptions, root: Path, clips: tuple[Clip, ...], measured: AccuracySet) -> dict[str, str]:
+def _build_inputs(
+    target: Target, options: BuildOptions, root: Path, clips: tuple[Clip, ...], measured: AccuracySet
+) -> dict[str, str]:
     """Everything that decides the bytes of a build or the results of its gates."""
-    inputs = {f"tool {name}": version for name, version in _tool_versions().items()}
-    for folder in SOURCE_FOLDERS:
+    inputs = {f"tool {name}": version for name, version in _tool_versions(target).items()}
+    for folder in target.source_folders:
         files = [
             path for path in sorted((root / folder).rglob("*")) if path.suffix in (".py", ".swift", ".json", ".md")
         ]
@@ -206,12 +241,14 @@ def _build_inputs(options: BuildOptions, root: Path, clips: tuple[Clip, ...], me
     inputs["limits"] = repr((GRAPH_LIMITS, CLIP_LIMITS, ACCURACY_LIMITS))
     inputs["checkpoint"] = checkpoint_hash(options.checkpoint)
     inputs["model card"] = hashlib.sha256(_model_card(options.checkpoint).read_bytes()).hexdigest()
+    if needs_calibration(options.recipe):
+        inputs["calibration"] = calibration_digest(options.checkpoint)
     inputs["options"] = repr(replace(options, out=Path(), checkpoint=Path(), workers=1, force=False))
     return inputs
 
 
-def _tool_versions() -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in TOOLS}
+def _tool_versions(target: Target) -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in target.tools}
     return versions | {"python": platform.python_version(), "sam2lite-mobile": __version__}
 
 

@@ -1,0 +1,28 @@
+"""A graph of the student as torch.export sees it: what every converter starts from."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+
+from sam2lite_mobile.contract import GraphSpec
+from sam2lite_mobile.student.student import Student, example_inputs
+
+
+@dataclass(frozen=True)
+class CapturedGraph:
+    """A graph at its size, ready for one or several conversions."""
+
+    spec: GraphSpec
+    program: torch.export.ExportedProgram
+
+
+def capture(student: Student, spec: GraphSpec, *, bank_tokens: int) -> CapturedGraph:
+    """Trace a graph at its size. The arguments of `forward` have the contract's names, so the inputs do too."""
+    examples = example_inputs(spec.graph, spec.size or 512, bank_tokens=bank_tokens)
+    arguments = tuple(examples[tensor.name] for tensor in spec.inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own tree specs, met while it copies its graph
+        return CapturedGraph(spec, torch.export.export(student.graph(spec.graph).eval(), arguments))

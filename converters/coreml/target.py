@@ -1,0 +1,48 @@
+"""Core ML: ML Programs for iOS 17, executed by the interpreter, laid out as a SwiftPM package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.capture import CapturedGraph
+from converters.coreml.export import convert
+from converters.target import GraphPrecision, Target, Tensors
+from sam2lite_mobile.engines.coreml import CoreMLEngine
+from sam2lite_mobile.mlprogram import Program
+from sam2lite_mobile.package.manifest import Manifest
+from sam2lite_mobile.package.publish import publish_ios
+from sam2lite_mobile.runtime.engine import Engine
+
+
+class CoreML(Target):
+    """`<graph id>.mlpackage`, one for every graph and size."""
+
+    name = "coreml"
+    recipes = ("fp32", "fp16")
+    tools = ("torch", "coremltools", "numpy", "protobuf")
+    source_folders = ("converters", "sam2lite_mobile", "ios_demo")
+    suffix = ".mlpackage"
+    runs_as = "ML Program reference semantics"
+
+    def convert(self, graph: CapturedGraph, path: Path, *, precision: GraphPrecision, student_size: str) -> None:
+        """An ML Program in float32 or float16; see `export.convert`."""
+        convert(graph, path, precision=precision.name, student_size=student_size)
+
+    def execute(self, path: Path, inputs: Tensors) -> dict[str, NDArray[np.float32]]:
+        """Every operation rounded to the type that the program declares for it."""
+        program = Program(path, precision="declared")
+        return program.run({name: np.ascontiguousarray(value) for name, value in inputs.items()})
+
+    def engine(self, folder: Path) -> Engine:
+        """Core ML itself on macOS, elsewhere the interpreter."""
+        return CoreMLEngine(folder)
+
+    def publish(
+        self, target: Path, *, models: Mapping[str, Path], manifest: Manifest, model_card: Path, licence: Path
+    ) -> None:
+        """A SwiftPM package; see `publish_ios`."""
+        publish_ios(target, models=models, manifest=manifest, model_card=model_card, licence=licence)

@@ -1,0 +1,1 @@
+"""ONNX: models for ONNX Runtime and TensorRT, INT8 as QuantizeLinear and DequantizeLinear by the policy."""
