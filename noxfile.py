@@ -1,6 +1,6 @@
 """Sessions: everything that this repository can be asked to do, each from a bare machine with Python 3.11.
 
-Seven sessions need torch, and torch with the converters is 2 GB and minutes to install. They share one environment,
+Most sessions need torch, and torch with the converters is 2 GB and minutes to install. They share one environment,
 which the session `toolkit` makes in .nox/toolkit and the others require. It is installed again only when this file or
 pyproject.toml has changed. `lite` and `lint` have small environments of their own, because their point is what is
 absent: `lite` proves that the runtime needs NumPy alone.
@@ -66,7 +66,7 @@ def run(session: nox.Session, program: str, *arguments: str) -> None:
 
 @nox.session(python=PYTHON, default=False)
 def toolkit(session: nox.Session) -> None:
-    """Make the environment that the sessions with torch share: Core ML, video, training, tests, types."""
+    """Make the environment that the sessions with torch share: Core ML, ONNX, video, training, tests, types."""
     if TOOLKIT_VARIABLE in os.environ:
         session.log(f"using {os.environ[TOOLKIT_VARIABLE]}")
         return
@@ -76,7 +76,7 @@ def toolkit(session: nox.Session) -> None:
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     install_torch(session)
-    session.install("-e", ".[coreml,video,train]", *group("test"), *group("types"))
+    session.install("-e", ".[coreml,onnx,video,train]", *group("test"), *group("types"))
     refuse_cuda(session)
     stamp.write_text(wanted)
 
@@ -85,6 +85,12 @@ def toolkit(session: nox.Session) -> None:
 def build_ios(session: nox.Session) -> None:
     """Convert the student to Core ML, execute and compare every graph, and write dist/ios. Options are passed on."""
     run(session, "python", "-m", "converters", "coreml", *session.posargs)
+
+
+@nox.session(python=False, requires=["toolkit"])
+def build_onnx(session: nox.Session) -> None:
+    """Convert the student to ONNX, execute and compare every graph, and write dist/onnx. Options are passed on."""
+    run(session, "python", "-m", "converters", "onnx", *session.posargs)
 
 
 @nox.session(python=False, requires=["toolkit"])

@@ -48,7 +48,7 @@ def bench(
     """Time a frame of the students, stage by stage, beside EdgeTAM's.
 
     Every round runs one frame of every subject on the sample clip, with one object and a full memory bank. Ratios are
-    taken round by round. Weights are random, as speed does not depend on them; --engine coreml times a package.
+    taken round by round. Weights are random, as speed does not depend on them; --engine coreml or onnx times a package.
 
     Times are on the wall clock and, beside it, on the process's own: where they differ the machine was busy. A long
     run shows that neither memory nor time grows: 10000 frames of nano at 256 px take about ten minutes.
@@ -93,17 +93,17 @@ def _subjects(
     engine: str, *, students: str, package: Path | None, sizes: tuple[int, ...]
 ) -> tuple[StudentSpec | PackageSpec, ...]:
     """What --engine, --students and --package ask for, student by student."""
+    from sam2lite_mobile.engines import engine_entry
     from sam2lite_mobile.evaluation.bench.opening import PackageSpec, StudentSpec
     from sam2lite_mobile.student.config import PRESETS
 
-    if engine == "coreml":
+    if engine_entry(engine).takes == "package":
         if package is None or not package.is_dir():
-            raise ContractError(explain("engine coreml", expected="--package DIR", got=package, do="name a package"))
-        return tuple(PackageSpec(package, size) for size in sizes)
-    if engine != "torch" or package is not None:
-        got = engine if package is None else f"{engine} with --package"
+            raise ContractError(explain(f"engine {engine}", expected="--package DIR", got=package, do="name a package"))
+        return tuple(PackageSpec(engine, package, size) for size in sizes)
+    if package is not None:
         raise ContractError(
-            explain("--engine", expected="torch, or coreml with --package DIR", got=got, do="name one of these")
+            explain("--package", expected="an engine on packages", got=f"engine {engine}", do="name it with --engine")
         )
     names = tuple(name.strip() for name in students.split(","))
     if not set(names) <= set(PRESETS) or len(set(names)) != len(names):

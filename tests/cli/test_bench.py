@@ -27,7 +27,7 @@ class FixedSubject:
         if isinstance(spec, PeerSpec):
             name, size, self._total = "edgetam@1024", 1024, PEER_MS
         else:
-            name = f"{spec.student if isinstance(spec, StudentSpec) else 'coreml'}@{spec.size}"
+            name = f"{spec.student if isinstance(spec, StudentSpec) else getattr(spec, 'engine', '')}@{spec.size}"
             size, self._total = spec.size, spec.size / 10
         self.facts = SubjectFacts(name, size, 1, 384, EngineDescription("fixed", "fp32", 1, "1"), "all of it")
 
@@ -108,14 +108,15 @@ def test_memory_and_the_long_run_are_measured_in_processes_of_their_own(
         assert text in call.out
 
 
+@pytest.mark.parametrize("engine", ["coreml", "onnx"])
 def test_package_is_timed_at_the_sizes_that_are_asked_for(
-    sam2lite: Run, opened: list[tuple[SubjectSpec, int]], tmp_path: Path
+    sam2lite: Run, opened: list[tuple[SubjectSpec, int]], tmp_path: Path, engine: str
 ) -> None:
-    arguments = ("bench", "--engine", "coreml", "--package", tmp_path, "--sizes", 256, "--rounds", 1, "--no-memory")
+    arguments = ("bench", "--engine", engine, "--package", tmp_path, "--sizes", 256, "--rounds", 1, "--no-memory")
     call = sam2lite(*arguments, "--no-peer", "--threads", 2)
     assert call.status == 0, call.err
-    assert opened == [(PackageSpec(tmp_path, 256), 2)]
-    assert "coreml@256" in call.out
+    assert opened == [(PackageSpec(engine, tmp_path, 256), 2)]
+    assert f"{engine}@256" in call.out
 
 
 @pytest.mark.parametrize(
@@ -126,8 +127,9 @@ def test_package_is_timed_at_the_sizes_that_are_asked_for(
         (("--sizes", "300"), "--sizes: expected of 256"),
         (("--sizes", "512,512"), "--sizes: expected"),
         (("--engine", "coreml"), "engine coreml: expected --package DIR, got None"),
-        (("--engine", "onnx"), "--engine: expected torch, or coreml with --package DIR, got onnx"),
-        (("--package", "x"), "--engine: expected torch, or coreml with --package DIR, got torch with --package"),
+        (("--engine", "onnx"), "engine onnx: expected --package DIR, got None"),
+        (("--engine", "tpu"), "engine: expected torch or coreml or onnx, got 'tpu'"),
+        (("--package", "x"), "--package: expected an engine on packages, got engine torch"),
         (("--json", "nowhere/b.json"), "--json: expected a file in an existing folder"),
     ],
 )

@@ -20,8 +20,9 @@ class StudentSpec:
 
 @dataclass(frozen=True)
 class PackageSpec:
-    """A package on the engine `coreml`: Core ML itself on macOS, the interpreter of ML Programs elsewhere."""
+    """A package on its engine: `coreml` is Core ML itself on macOS, the interpreter of ML Programs elsewhere."""
 
+    engine: str
     folder: Path
     size: int
 
@@ -47,12 +48,12 @@ def open_subject(spec: SubjectSpec, clip: Clip, *, threads: int) -> Subject:
                 from sam2lite_mobile.evaluation.bench.students import student_subject
 
                 return student_subject(student, clip, size=size)
-            case PackageSpec(folder, size):
+            case PackageSpec(name, folder, size):
                 from sam2lite_mobile.engines import create_engine
                 from sam2lite_mobile.evaluation.bench.tracker_subject import TrackerSubject
 
-                engine = create_engine("coreml", source=folder, threads=threads)
-                return TrackerSubject(f"coreml@{size}", engine, clip, size=size)
+                engine = create_engine(name, source=folder, threads=threads)
+                return TrackerSubject(f"{name}@{size}", engine, clip, size=size)
             case PeerSpec():
                 from sam2lite_mobile.evaluation.bench.peer import EdgeTam
 
