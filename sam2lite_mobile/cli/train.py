@@ -82,9 +82,9 @@ def train(
     """Train a student from a recipe.
 
     DIR gets student.safetensors (the averaged weights, float16), state.safetensors (to resume from), log.jsonl,
-    tensorboard/ where that package is installed, and samples/ with pictures of batches (white: the true outline,
-    green: the predicted mask). With --validate-every, the videos that the recipe holds out are tracked at 256 pixels,
-    and the student with the best J so far is kept as best.safetensors.
+    tensorboard/ and learning_curve.svg where those packages are installed, and samples/ with pictures of batches
+    (white: the true outline, green: the predicted mask). With --validate-every, the videos that the recipe holds out
+    are tracked at 256 pixels, and the student with the best J so far is kept as best.safetensors.
 
     Ctrl-C ends the run after the current step, saves and exits with 130; a second one breaks off, and the state that
     was saved last stays. A run that was resumed gives the same bits as one that was not, on one machine and with the

@@ -19,6 +19,7 @@ from sam2lite_mobile.student.checkpoint import read_header, write_atomically
 from sam2lite_mobile.training.batches import check_data, iterate_steps, warn
 from sam2lite_mobile.training.clip_batch import ClipBatch
 from sam2lite_mobile.training.clip_forward import ClipOutcome
+from sam2lite_mobile.training.learning_curve import write_learning_curve
 from sam2lite_mobile.training.optimization import learning_rate
 from sam2lite_mobile.training.processes import Processes
 from sam2lite_mobile.training.recipe import Recipe
@@ -122,6 +123,7 @@ def train(
             raise
         if processes.leads:
             run.save()
+            write_learning_curve(options.out, recipe, steps=run.step)
     processes.wait_for_all()
     return RunResult(options.out / CHECKPOINT_NAME, run.step)
 
