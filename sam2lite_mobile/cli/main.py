@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "teach": "Ask a teacher about the clips of a recipe ahead of training.",
     "bench-train": "Measure what training costs: speed, waiting for data and memory of each phase.",
     "ablate": "Train every variant of a suite with every seed, and compare them.",
+    "sensitivity": "Rank the layers of a student by what 8-bit integers in them alone cost.",
     "data": "Pack training data into shards, or look at the clips that are made of it.",
     "verify": "Check a package: files, hashes, tensors, constants and gates. Exit status 1 if anything is wrong.",
 }
