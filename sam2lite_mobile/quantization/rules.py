@@ -10,10 +10,10 @@ of each of four training sequences, and 81.25 with fixed ranges and every layer 
 tell these apart: the exceptions rest on the signal-to-noise ratios, and on what they cost, 8 % of Nano's weights.
 
 `sam2lite sensitivity` ranks the layers over a tracked clip, where errors go through memory: docs/sensitivity_w8a8.json
-(rhino, a training sequence held out for choosing, 8 frames, 256 px). Nine of its first twelve layers are exceptions
+(rhino, a training sequence held out for choosing, 8 frames, 256 px). Eight of its first twelve layers are exceptions
 here. All layers together leave 21.7 dB of the logits, the rules 33.2. Two sequences (rhino, bear): 34.8 dB and a worst
 frame of 0.986 IoU with the rules; 36.8 and 0.992 with patches.blocks.[23] in fp16 too, 37.7 and 0.996 with the whole
-stem: these convolutions stay in int8 all the same, for they are those that cost the most time.
+stem. These convolutions stay in int8 all the same: they work on the largest maps, where integers save most.
 """
 
 from __future__ import annotations
