@@ -69,7 +69,7 @@ def build(target: Target, options: BuildOptions, reporter: Reporter) -> Path:
         manifest = draft_manifest(
             package_name="sam2lite-models",
             package_version=__version__,
-            runtime=target.name,
+            runtime=target.runtime,
             student_size=config.name,
             checkpoint_sha256=checkpoint_hash(options.checkpoint),
             precision=Precision(recipe=options.recipe, policy_sha256=policy_hash(precision_policy(options.recipe))),

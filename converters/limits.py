@@ -59,6 +59,8 @@ GRAPH_LIMITS: dict[str, dict[str, GraphLimits]] = {
         "w8a8": {**_ONNX_FLOAT, "image_encoder": 18.0, "mask_decoder": 30.0},  # encoder 26.0, decoder 46.5
     },
 }
+GRAPH_LIMITS["tensorrt"] = {**GRAPH_LIMITS["onnx"], "w8a8": {**GRAPH_LIMITS["onnx"]["w8a8"], "mask_decoder": 26.0}}
+"""Symmetric activations: what a ReLU leaves has 7 bits."""
 
 CLIP_LIMITS: dict[str, float] = {"fp32": 0.999, "fp16": 0.99, "w8": 0.95, "w8a8": 0.9}
 """Worst mask IoU of a chained clip by precision."""

@@ -30,6 +30,7 @@ TARGETS = {
         "dist/ios",
     ),
     "onnx": Entry("converters.onnx.target", "Onnx", "a folder of models for ONNX Runtime 1.18 or later", "dist/onnx"),
+    "tensorrt": Entry("converters.onnx.target", "TensorRT", "the same models in TensorRT 10's form", "dist/tensorrt"),
 }
 
 

@@ -36,12 +36,14 @@ class GraphPrecision:
 class Target(ABC):
     """One runtime. Everything that a build does besides is the same for all of them (`build.py`).
 
+    name: in the registry and the table of limits. runtime: that of the manifest; several targets may share one.
     recipes: precision recipes that it has. tools: Python packages whose version decides what it writes or measures.
     source_folders: of the repository, that its packages are made from. suffix: of a graph's file or folder.
     runs_as: what executes a file here, for the gates' results.
     """
 
-    name: ClassVar[Runtime]
+    name: ClassVar[str]
+    runtime: ClassVar[Runtime]
     recipes: ClassVar[tuple[str, ...]]
     tools: ClassVar[tuple[str, ...]]
     source_folders: ClassVar[tuple[str, ...]]

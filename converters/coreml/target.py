@@ -22,6 +22,7 @@ class CoreML(Target):
     """`<graph id>.mlpackage`, one for every graph and size."""
 
     name = "coreml"
+    runtime = "coreml"
     recipes = ("fp32", "fp16")
     tools = ("torch", "coremltools", "numpy", "protobuf")
     source_folders = ("converters", "sam2lite_mobile", "ios_demo")

@@ -5,15 +5,19 @@ activations also gets its input quantized with the range that calibration found;
 ReLU that is fused with it. ONNX Runtime computes a convolution in integers only between two quantized tensors, a matrix
 product as soon as its input is quantized: its result is float and not rounded.
 
-What ONNX Runtime 1.31 needs to do so on x86 was found by trying all forms (a form that it does not know runs in float,
-slower than before): activations of uint8, zero points stated on weights too, biases in int32. With 8-bit weights alone
-(`w8`) it makes MatMulNBits of a matrix product, which rounds the input to int8 too, block by block while it runs (45 dB
-of one product); convolutions get their weights back in float32.
+`Form` has two of these.
+
+What ONNX Runtime 1.31 needs to compute in integers on x86 was found by trying all forms (one that it does not know runs
+in float, slower than before): activations of uint8, zero points stated on weights too, biases in int32. With 8-bit
+weights alone (`w8`) it makes MatMulNBits of a matrix product, which rounds the input to int8 too, block by block while
+it runs (45 dB of one product); convolutions get their weights back in float32. TensorRT has symmetric int8 alone, and
+float biases: that is the other `Form`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,24 +32,39 @@ from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.quantization import int8
 from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges
 
+
+@dataclass(frozen=True)
+class Form:
+    """How a runtime wants its integers: activations of int8 around 0, or uint8 anywhere; biases of int32, or float."""
+
+    symmetric: bool
+    integer_biases: bool
+
+
+ONNX_RUNTIME = Form(symmetric=False, integer_biases=True)
+TENSORRT = Form(symmetric=True, integer_biases=False)
+
 WEIGHTED = ("Conv", "MatMul", "Gemm")
 FUSED = ("Clip", "Relu")
 
 
-def quantize(model: onnx.ModelProto, graph: str, precision: GraphPrecision) -> onnx.ModelProto:
+def quantize(
+    model: onnx.ModelProto, graph: str, precision: GraphPrecision, form: Form = ONNX_RUNTIME
+) -> onnx.ModelProto:
     """The model with the integers of a recipe, changed in place. graph: its name in the contract.
 
     Raises ContractError where a layer with 8-bit activations has no calibrated range.
     """
-    _Quantizer(model.graph, graph, precision).run()
+    _Quantizer(model.graph, graph, precision, form).run()
     return model
 
 
 class _Quantizer:
     """One pass over the nodes of a graph, in their order: each node follows all that it reads."""
 
-    def __init__(self, graph: onnx.GraphProto, name: str, precision: GraphPrecision) -> None:
+    def __init__(self, graph: onnx.GraphProto, name: str, precision: GraphPrecision, form: Form) -> None:
         self._graph = graph
+        self._form = form
         self._name = name
         self._precision = precision
         self._weights: Mapping[str, TensorProto] = {each.name: each for each in graph.initializer}
@@ -68,7 +87,8 @@ class _Quantizer:
                 if decision.activation_bits == 8:
                     ranges = self._ranges(layer)
                     node.input[0] = self._round(node.input[0], ranges.input)
-                    self._quantize_bias(node, weight, ranges.input)
+                    if self._form.integer_biases:
+                        self._quantize_bias(node, weight, ranges.input)
                     end = self._end_of(node)
                     if node.op_type == "Conv" and end not in self._outputs:
                         ends[end] = ranges.output
@@ -118,7 +138,7 @@ class _Quantizer:
         for place in places:
             name = owner.input[place]
             weight_scales = int8_weight(numpy_helper.to_array(weight), axis=channel_axis(node, weight))[1]
-            scales = weight_scales * int8_activation(limits)[0]
+            scales = weight_scales * int8_activation(limits, symmetric=self._form.symmetric)[0]
             integers = np.clip(np.rint(numpy_helper.to_array(self._weights[name]) / scales), -(2**31), 2**31 - 1)
             owner.input[place] = self._constant(name, integers.astype(np.int32), scales, axis=0)
 
@@ -147,7 +167,7 @@ class _Quantizer:
 
     def _pair(self, tensor: str, prefix: str, limits: ActivationRange, output: str | None = None) -> str:
         names = [f"{prefix}.scale", f"{prefix}.zero"]
-        scale, zero = int8_activation(limits)
+        scale, zero = int8_activation(limits, symmetric=self._form.symmetric)
         self._graph.initializer.extend(
             [numpy_helper.from_array(scale, names[0]), numpy_helper.from_array(zero, names[1])]
         )
@@ -178,11 +198,15 @@ def int8_weight(values: NDArray[np.float32], *, axis: int) -> tuple[NDArray[np.i
     return np.ascontiguousarray(back), scales.numpy()
 
 
-def int8_activation(limits: ActivationRange) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Scale and zero point of an activation, both of shape (), as training has them (`int8.py`), but for uint8.
+def int8_activation(limits: ActivationRange, *, symmetric: bool) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Scale and zero point of an activation, both of shape ().
 
-    The values are the same, the integers 128 higher.
+    As training has them (`int8.py`) but for uint8: the values are the same, the integers 128 higher. symmetric: int8
+    with zero point 0 and the larger of both bounds at 127.
     """
+    if symmetric:
+        largest = max(-limits.low, limits.high) / int8.ACTIVATION_HIGH
+        return np.asarray(np.float32(max(largest, int8.SMALLEST_SCALE))), np.asarray(0, np.int8)
     steps = int8.ACTIVATION_HIGH - int8.ACTIVATION_LOW
     scale = np.float32(max((limits.high - limits.low) / steps, int8.SMALLEST_SCALE))
     zero = np.clip(np.rint(int8.ACTIVATION_LOW - limits.low / scale), int8.ACTIVATION_LOW, int8.ACTIVATION_HIGH)

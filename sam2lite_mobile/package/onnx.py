@@ -18,12 +18,11 @@ from sam2lite_mobile.package.layout import required_specs, write_manifest
 from sam2lite_mobile.package.manifest import SCHEMA_NAME, Manifest
 from sam2lite_mobile.package.onnx_models import WEIGHTS_NAME
 from sam2lite_mobile.package.schema import manifest_schema
-from sam2lite_mobile.package.templates import repository_root
 from sam2lite_mobile.package.tree import copy_file, list_files
 
 
 def write_onnx_package(
-    folder: Path, *, models: Mapping[str, Path], manifest: Manifest, model_card: Path, licence: Path
+    folder: Path, *, models: Mapping[str, Path], manifest: Manifest, readme: Path, model_card: Path, licence: Path
 ) -> Manifest:
     """Lay out an ONNX package in the empty `folder`; gives back the manifest that was written there.
 
@@ -31,8 +30,7 @@ def write_onnx_package(
     Raises ContractError for other graph ids, PackageError for a model that cannot be read.
     """
     specs = required_specs(manifest, models)
-    documents = {"README.md": repository_root() / "onnx_demo" / "README.md", "MODEL_CARD.md": model_card}
-    for path, source in {**documents, "LICENSE": licence}.items():
+    for path, source in {"README.md": readme, "MODEL_CARD.md": model_card, "LICENSE": licence}.items():
         copy_file(source, folder / path)
     write_file(folder / SCHEMA_NAME, manifest_schema())
     (folder / ONNX_MODELS_FOLDER).mkdir()

@@ -37,7 +37,7 @@ def publish_ios(
 
 
 def publish_onnx(
-    target: Path, *, models: Mapping[str, Path], manifest: Manifest, model_card: Path, licence: Path
+    target: Path, *, models: Mapping[str, Path], manifest: Manifest, readme: Path, model_card: Path, licence: Path
 ) -> Path:
     """`target`, holding the ONNX package; as `publish_ios`.
 
@@ -46,7 +46,7 @@ def publish_onnx(
     _publish(
         target,
         lambda staging: write_onnx_package(
-            staging, models=models, manifest=manifest, model_card=model_card, licence=licence
+            staging, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
         ),
     )
     return target
