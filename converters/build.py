@@ -21,13 +21,14 @@ from converters.calibration import calibration_digest, needs_calibration, read_c
 from converters.gates import clip_gate, require_passed
 from converters.limits import ACCURACY_LIMITS, CLIP_LIMITS, GRAPH_LIMITS
 from converters.options import BuildOptions, Reporter
-from converters.recording import RECORDED_FRAMES, Clip, read_clip, record_inputs
+from converters.recording import RECORDED_FRAMES, record_inputs
 from converters.target import Target
 from converters.worker import GraphOutcome, GraphTask, convert_and_gate
 from sam2lite_mobile import __version__, contract
 from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.evaluation.datasets import DavisLayout, data_root, sample_clip
+from sam2lite_mobile.evaluation.prompted_clip import PromptedClip, read_clip
 from sam2lite_mobile.package.declare import build_key, draft_manifest
 from sam2lite_mobile.package.manifest import Defaults, GateResult, Licence, Precision
 from sam2lite_mobile.package.templates import repository_root
@@ -125,7 +126,7 @@ def _is_running(process: int) -> bool:
 def _convert_all(
     target: Target,
     options: BuildOptions,
-    clip: Clip,
+    clip: PromptedClip,
     folder: Path,
     reporter: Reporter,
     *,
@@ -174,7 +175,7 @@ def _convert_all(
 
 
 def _gate_clips_chained(
-    target: Target, options: BuildOptions, folder: Path, clips: tuple[Clip, ...], reporter: Reporter
+    target: Target, options: BuildOptions, folder: Path, clips: tuple[PromptedClip, ...], reporter: Reporter
 ) -> Iterator[GateResult]:
     """The sample clip at every size, further clips at the largest, each tracked by both engines on their own."""
     reference = TorchEngine.from_checkpoint(options.checkpoint, bank_tokens=options.bank_tokens, threads=1)
@@ -206,7 +207,7 @@ def _gate_accuracy(
     return result
 
 
-def _gate_clips(options: BuildOptions) -> tuple[Clip, ...]:
+def _gate_clips(options: BuildOptions) -> tuple[PromptedClip, ...]:
     """The sample clip, then the dev sequences that are asked for where the data is at hand."""
     frames = max(options.gate_frames, RECORDED_FRAMES + 1)
     clips = [read_clip(sample_clip(), SAMPLE_SEQUENCE, frames=frames)]
@@ -219,7 +220,7 @@ def _gate_clips(options: BuildOptions) -> tuple[Clip, ...]:
 
 
 def _build_inputs(
-    target: Target, options: BuildOptions, root: Path, clips: tuple[Clip, ...], measured: AccuracySet
+    target: Target, options: BuildOptions, root: Path, clips: tuple[PromptedClip, ...], measured: AccuracySet
 ) -> dict[str, str]:
     """Everything that decides the bytes of a build or the results of its gates."""
     inputs = {f"tool {name}": version for name, version in _tool_versions(target).items()}

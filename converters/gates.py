@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.limits import Limit, clip_limit, graph_limit
-from converters.recording import Clip
 from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.errors import GateError, explain
+from sam2lite_mobile.evaluation.prompted_clip import PromptedClip
 from sam2lite_mobile.package.manifest import GateResult, finite_db
 from sam2lite_mobile.runtime.engine import Engine, EngineDescription
 from sam2lite_mobile.runtime.prompts import Prompt
@@ -64,7 +64,7 @@ def graph_gate(
     return results
 
 
-def track_clip(engine: Engine, clip: Clip, *, size: int) -> list[NDArray[np.bool_]]:
+def track_clip(engine: Engine, clip: PromptedClip, *, size: int) -> list[NDArray[np.bool_]]:
     """The masks of a clip tracked from the first frame's mask, as an app would: every frame through the runtime."""
     tracker = Tracker(engine, size=size)
     masks = [tracker.step(clip.frames[0], prompts={1: Prompt.from_mask(clip.mask)}).objects[1].mask]
@@ -72,7 +72,9 @@ def track_clip(engine: Engine, clip: Clip, *, size: int) -> list[NDArray[np.bool
     return masks
 
 
-def clip_gate(reference: Engine, candidate: Engine, clip: Clip, *, size: int, precision: str) -> tuple[GateResult, int]:
+def clip_gate(
+    reference: Engine, candidate: Engine, clip: PromptedClip, *, size: int, precision: str
+) -> tuple[GateResult, int]:
     """The worst frame's mask IoU of two engines that each track the clip with their own memory, and that frame."""
     pairs = zip(track_clip(reference, clip, size=size)[1:], track_clip(candidate, clip, size=size)[1:], strict=True)
     agreement = [mask_iou(a, b) for a, b in pairs]

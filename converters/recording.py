@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam2lite_mobile import contract
 from sam2lite_mobile.engines.wrapper import EngineWrapper
-from sam2lite_mobile.evaluation.datasets import DavisLayout, read_frame, read_mask
+from sam2lite_mobile.evaluation.prompted_clip import PromptedClip
 from sam2lite_mobile.evaluation.prompting import tight_box
 from sam2lite_mobile.runtime.engine import Engine
 from sam2lite_mobile.runtime.prompts import Point, Prompt
@@ -19,22 +18,6 @@ from sam2lite_mobile.runtime.tracker import Tracker
 Tensors = dict[str, NDArray[np.float32]]
 RECORDED_FRAMES = 6
 """Frames before the recorded calls: the bank then holds a whole first frame and tokens of later ones."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Frames uint8 (H, W, 3) of a sequence and the first frame's mask, bool (H, W)."""
-
-    name: str
-    frames: tuple[NDArray[np.uint8], ...]
-    mask: NDArray[np.bool_]
-
-
-def read_clip(layout: DavisLayout, sequence: str, *, frames: int) -> Clip:
-    """The first frames of a sequence with the mask of the first; objects are joined."""
-    files = layout.frames(sequence)[:frames]
-    mask = read_mask(files[0].annotation) > 0
-    return Clip(sequence, tuple(read_frame(file.image) for file in files), mask)
 
 
 class RecordingEngine(EngineWrapper):
@@ -50,7 +33,7 @@ class RecordingEngine(EngineWrapper):
         return super().run(graph_id, tensors)
 
 
-def record_inputs(engine: Engine, clip: Clip, sizes: Iterable[int]) -> dict[str, Tensors]:
+def record_inputs(engine: Engine, clip: PromptedClip, sizes: Iterable[int]) -> dict[str, Tensors]:
     """Inputs of every graph at every size, by graph id, after a few tracked frames.
 
     The prompt encoder is recorded with a box and a tap, the decoder with the memory of an ordinary frame.

@@ -12,7 +12,8 @@ from sam2lite_mobile.errors import ContractError, explain
 
 if TYPE_CHECKING:
     from sam2lite_mobile.evaluation.datasets import DavisLayout
-    from sam2lite_mobile.quantization.sensitivity import LayerCost, PromptedClip
+    from sam2lite_mobile.evaluation.prompted_clip import PromptedClip
+    from sam2lite_mobile.quantization.sensitivity import LayerCost
     from sam2lite_mobile.quantization.sensitivity_result import SensitivityResult
     from sam2lite_mobile.student.student import Student
 
@@ -94,18 +95,15 @@ def sensitivity(
 
 
 def _clips(layout: DavisLayout, sequences: str | None, *, frames: int) -> list[PromptedClip]:
-    from sam2lite_mobile.evaluation.datasets import read_frame, read_mask
-    from sam2lite_mobile.quantization.sensitivity import PromptedClip
+    from sam2lite_mobile.evaluation.prompted_clip import read_clip
 
     known = layout.sequence_names()
     names = known[:1] if sequences is None else tuple(name.strip() for name in sequences.split(","))
-    clips = []
-    for name in layout.checked(names, where="--sequences"):
-        files = layout.frames(name)[:frames]
-        if len(files) < frames:
-            raise ContractError(explain(name, expected=f"{frames} frames", got=len(files), do="ask for fewer frames"))
-        mask = read_mask(files[0].annotation) > 0
-        clips.append(PromptedClip(name, tuple(read_frame(file.image) for file in files), mask))
+    clips = [read_clip(layout, name, frames=frames) for name in layout.checked(names, where="--sequences")]
+    for clip in clips:
+        if len(clip.frames) < frames:
+            got = len(clip.frames)
+            raise ContractError(explain(clip.name, expected=f"{frames} frames", got=got, do="ask for fewer frames"))
     return clips
 
 

@@ -7,7 +7,7 @@ The two are never confused: `describe` says which one ran, and nothing falls bac
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +16,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2lite_mobile.contract import GRAPHS, SWIFT_MODELS_FOLDER, graph_id, graph_spec
-from sam2lite_mobile.engines.graph_files import bank_tokens_of, complete_sizes, graph_files, not_offered
+from sam2lite_mobile.contract import SWIFT_MODELS_FOLDER, graph_id
+from sam2lite_mobile.engines.package_engine import (
+    PackageEngine,
+    bank_tokens_of,
+    complete_sizes,
+    graph_files,
+    not_offered,
+)
 from sam2lite_mobile.errors import MissingBackendError, explain
 from sam2lite_mobile.mlprogram import FeatureSpec, Package, Precision, Program
 from sam2lite_mobile.mlprogram.precision import check_precision
@@ -60,7 +66,7 @@ class _CoreMLGraph:
         return {name: np.array(array, np.float32) for name, array in outputs.items()}
 
 
-class CoreMLEngine:
+class CoreMLEngine(PackageEngine):
     """Runs the graphs of the contract from a folder of Core ML packages.
 
     folder: `<graph id>.mlpackage` for each graph, or one `sam2lite.mlpackage` with a function for each, or an iOS
@@ -106,32 +112,9 @@ class CoreMLEngine:
         self._sizes = complete_sizes(self._sources, where=f"Core ML packages in {self._folder}", build=_BUILD)
         self._bank_tokens = self._read_bank_tokens()
 
-    @property
-    def bank_tokens(self) -> int:
-        """B, read from the mask decoder's memory keys."""
-        return self._bank_tokens
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Input sizes R for which every sized graph exists, ascending."""
-        return self._sizes
-
-    def load(self, graph_ids: Iterable[str]) -> None:
-        """Loads these graphs now; the others are loaded when they first run."""
-        for name in graph_ids:
-            self._graph(name)
-
-    def warm_up(self, size: int) -> None:
-        """Runs every graph of input size `size` once on zeros. Raises ContractError for a size without graphs."""
-        if size not in self._sizes:
-            raise not_offered("size", self._sizes, size)
-        for graph in GRAPHS:
-            spec = graph_spec(graph, size, bank_tokens=self._bank_tokens)
-            self.run(spec.id, {tensor.name: np.zeros(tensor.shape, np.float32) for tensor in spec.inputs})
-
     def run(self, graph_id: str, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
         """Outputs of one graph by name, in arrays that are never written again."""
-        return self._graph(graph_id).run(tensors)
+        return self._prepare(graph_id).run(tensors)
 
     def describe(self) -> EngineDescription:
         """Core ML with its compute units, or "ML Program reference semantics" with torch's threads."""
@@ -149,12 +132,12 @@ class CoreMLEngine:
 
     def program(self, graph_id: str) -> Program:
         """The interpreter's program of a graph, for its report and observers. Raises ContractError on Core ML."""
-        graph = self._graph(graph_id)
+        graph = self._prepare(graph_id)
         if not isinstance(graph, Program):
             raise not_offered("runtime of the program", ("interpreter",), "coreml")
         return graph
 
-    def _graph(self, name: str) -> _Graph:
+    def _prepare(self, name: str) -> _Graph:
         if name not in self._graphs:
             path, function = self._source(name)
             if self._native:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from sam2lite_mobile.contract import GRAPHS, ONNX_MODELS_FOLDER, graph_id, graph_spec
-from sam2lite_mobile.engines.graph_files import bank_tokens_of, complete_sizes, graph_files, not_offered
+from sam2lite_mobile.contract import ONNX_MODELS_FOLDER, graph_id
+from sam2lite_mobile.engines.package_engine import (
+    PackageEngine,
+    bank_tokens_of,
+    complete_sizes,
+    graph_files,
+    not_offered,
+)
 from sam2lite_mobile.errors import PackageError, explain
 from sam2lite_mobile.runtime.engine import EngineDescription
 
@@ -23,7 +29,7 @@ _ERRORS_ONLY = 3
 Tensors = Mapping[str, NDArray[np.float32]]
 
 
-class OnnxEngine:
+class OnnxEngine(PackageEngine):
     """Runs the graphs of the contract from a folder of `<graph id>.onnx`, or from an ONNX package (dist/onnx).
 
     threads: of one graph at a time. Raises PackageError for a folder without sound models.
@@ -40,48 +46,25 @@ class OnnxEngine:
         # All sizes of a package come from one build: its smallest decoder is enough, and the others load when needed.
         self._bank_tokens = bank_tokens_of({decoders[0]: self._shape(decoders[0], "memory_keys")}, build=_BUILD)
 
-    @property
-    def bank_tokens(self) -> int:
-        """B, read from the mask decoder's memory keys."""
-        return self._bank_tokens
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Input sizes R for which every graph exists, ascending."""
-        return self._sizes
-
-    def load(self, graph_ids: Iterable[str]) -> None:
-        """Load these graphs now; the others are loaded when they first run."""
-        for name in graph_ids:
-            self._session(name)
-
-    def warm_up(self, size: int) -> None:
-        """Run every graph of input size `size` once on zeros. Raises ContractError for a size without graphs."""
-        if size not in self._sizes:
-            raise not_offered("size", self._sizes, size)
-        for graph in GRAPHS:
-            spec = graph_spec(graph, size, bank_tokens=self._bank_tokens)
-            self.run(spec.id, {tensor.name: np.zeros(tensor.shape, np.float32) for tensor in spec.inputs})
-
     def run(self, graph_id: str, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
         """Outputs of one graph by name, in arrays of their own."""
-        session = self._session(graph_id)
+        session = self._prepare(graph_id)
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, dict(tensors)), strict=True))
 
     def describe(self) -> EngineDescription:
         """ONNX Runtime with its version, threads and execution provider."""
-        session = self._session(graph_id("mask_decoder", self._sizes[0]))
+        session = self._prepare(graph_id("mask_decoder", self._sizes[0]))
         recipe = session.get_modelmeta().custom_metadata_map.get(RECIPE_PROPERTY, "as built")
         return EngineDescription(
             "onnx", recipe, self._threads, f"onnxruntime {ort.__version__}", ", ".join(session.get_providers())
         )
 
     def _shape(self, name: str, tensor: str) -> tuple[int, ...]:
-        shapes = {node.name: node.shape for node in self._session(name).get_inputs()}
+        shapes = {node.name: node.shape for node in self._prepare(name).get_inputs()}
         return tuple(side for side in shapes.get(tensor, ()) if isinstance(side, int))
 
-    def _session(self, name: str) -> ort.InferenceSession:
+    def _prepare(self, name: str) -> ort.InferenceSession:
         if name not in self._sessions:
             if name not in self._files:
                 raise not_offered("graph", sorted(self._files), name)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.engines.wrapper import EngineWrapper
 from sam2lite_mobile.evaluation.davis import region_similarity
+from sam2lite_mobile.evaluation.prompted_clip import PromptedClip
 from sam2lite_mobile.quantization.fake_quant import fake_quantized
 from sam2lite_mobile.quantization.policy import Policy, precision_policy, quantizable_layers
 from sam2lite_mobile.quantization.ranges import LayerRanges, observed_ranges
@@ -28,15 +29,6 @@ from sam2lite_mobile.student.student import Student
 LOGITS = "mask_logits"
 HIGHEST_DB = 200.0
 """Stands for an exact match."""
-
-
-@dataclass(frozen=True)
-class PromptedClip:
-    """Frames uint8 (height, width, RGB) and the first one's mask, bool (height, width)."""
-
-    name: str
-    frames: tuple[NDArray[np.uint8], ...]
-    mask: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from converters.options import BuildOptions, Reporter
-from converters.recording import Clip, Tensors, read_clip, record_inputs
+from converters.recording import Tensors, record_inputs
 from sam2lite_mobile.engines.torch_engine import TorchEngine, default_checkpoint
 from sam2lite_mobile.evaluation.datasets import DATA_VARIABLE, sample_clip
+from sam2lite_mobile.evaluation.prompted_clip import PromptedClip, read_clip
 from sam2lite_mobile.student.checkpoint import load_student, save_student
 from sam2lite_mobile.student.config import StudentConfig
 from sam2lite_mobile.student.student import Student
@@ -26,7 +27,7 @@ class Toy:
 
     checkpoint: Path
     engine: TorchEngine
-    clip: Clip
+    clip: PromptedClip
     inputs: dict[str, Tensors]
 
     def student(self) -> Student:

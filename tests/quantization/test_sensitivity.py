@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from sam2lite_mobile.engines.torch_engine import default_checkpoint
-from sam2lite_mobile.evaluation.datasets import read_frame, read_mask, sample_clip
+from sam2lite_mobile.evaluation.datasets import sample_clip
+from sam2lite_mobile.evaluation.prompted_clip import PromptedClip, read_clip
 from sam2lite_mobile.quantization.sensitivity import (
     HIGHEST_DB,
     LayerCost,
-    PromptedClip,
     TrackedClip,
     alone,
     layer_costs,
@@ -71,10 +71,7 @@ def test_student_is_as_before_and_progress_is_told(student: Student, clip: Promp
 
 
 def test_exceptions_of_the_policy_help_the_shipped_student() -> None:
-    layout = sample_clip()
-    files = layout.frames("blackswan")[:3]
-    frames = tuple(read_frame(file.image) for file in files)
-    clip = PromptedClip("swan", frames, read_mask(files[0].annotation) > 0)
+    clip = read_clip(sample_clip(), "blackswan", frames=3)
     student = load_student(default_checkpoint())
     everything, policy = (
         whole_policy_cost(student, [clip], recipe="w8a8", size=256, exceptions=exceptions)

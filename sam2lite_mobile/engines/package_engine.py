@@ -1,13 +1,58 @@
-"""What engines on packages share: which files of a folder are graphs, which sizes are complete, the bank's budget."""
+"""What engines on packages share: finding the graphs of a folder, its sizes and its bank's budget, warming up."""
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sam2lite_mobile.contract import GRAPHS, SIZED_GRAPHS, SIZES, graph_id
+import numpy as np
+from numpy.typing import NDArray
+
+from sam2lite_mobile.contract import GRAPHS, SIZED_GRAPHS, SIZES, graph_id, graph_spec
 from sam2lite_mobile.errors import ContractError, PackageError, explain
+
+
+class PackageEngine(ABC):
+    """An engine whose graphs lie in a folder; see `runtime.engine.Engine`.
+
+    A subclass sets `_sizes` and `_bank_tokens` when it is made, and loads a graph in `_prepare`.
+    """
+
+    _sizes: tuple[int, ...]
+    _bank_tokens: int
+
+    @property
+    def bank_tokens(self) -> int:
+        """B, read from the mask decoder's memory keys."""
+        return self._bank_tokens
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Input sizes R for which every graph exists, ascending."""
+        return self._sizes
+
+    def load(self, graph_ids: Iterable[str]) -> None:
+        """Load these graphs now; the others are loaded when they first run."""
+        for name in graph_ids:
+            self._prepare(name)
+
+    def warm_up(self, size: int) -> None:
+        """Run every graph of input size `size` once on zeros. Raises ContractError for a size without graphs."""
+        if size not in self._sizes:
+            raise not_offered("size", self._sizes, size)
+        for graph in GRAPHS:
+            spec = graph_spec(graph, size, bank_tokens=self._bank_tokens)
+            self.run(spec.id, {tensor.name: np.zeros(tensor.shape, np.float32) for tensor in spec.inputs})
+
+    @abstractmethod
+    def run(self, graph_id: str, tensors: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Outputs of one graph by name, in arrays that are never written again."""
+
+    @abstractmethod
+    def _prepare(self, name: str) -> object:
+        """Load a graph, once. Raises ContractError for one that the folder does not have."""
 
 
 def graph_files(folder: Path, suffix: str) -> dict[str, Path]:
