@@ -238,6 +238,7 @@ def _build_inputs(
         for frame in clip.frames:
             digest.update(frame.tobytes())
         inputs[f"clip {clip.name}"] = digest.hexdigest()
+    inputs["target"] = target.name
     inputs["accuracy set"] = accuracy_digest(measured)
     inputs["limits"] = repr((GRAPH_LIMITS, CLIP_LIMITS, ACCURACY_LIMITS))
     inputs["checkpoint"] = checkpoint_hash(options.checkpoint)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from sam2lite_mobile.errors import ContractError, explain
+from sam2lite_mobile.errors import ContractError, MissingBackendError, explain
 
 if TYPE_CHECKING:
     from converters.target import Target
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A target's class, imported on use, a line of help, and where its package goes by default."""
+    """A target's class, imported on use; a line of help; where its package goes by default; the extra it needs."""
 
     module: str
     name: str
     help: str
     out: str
+    extra: str
 
 
 TARGETS = {
@@ -28,16 +29,33 @@ TARGETS = {
         "CoreML",
         "a SwiftPM package of ML Programs for iOS 17 and macOS 14 or later",
         "dist/ios",
+        "coreml",
     ),
-    "onnx": Entry("converters.onnx.target", "Onnx", "a folder of models for ONNX Runtime 1.18 or later", "dist/onnx"),
-    "tensorrt": Entry("converters.onnx.target", "TensorRT", "the same models in TensorRT 10's form", "dist/tensorrt"),
+    "onnx": Entry(
+        "converters.onnx.target", "Onnx", "a folder of models for ONNX Runtime 1.18 or later", "dist/onnx", "onnx"
+    ),
+    "tensorrt": Entry(
+        "converters.onnx.target", "TensorRT", "the same models in TensorRT 10's form", "dist/tensorrt", "onnx"
+    ),
 }
 
 
 def open_target(name: str) -> Target:
-    """A target by its name. Raises ContractError for an unknown one."""
+    """A target by its name. Raises ContractError for an unknown one, MissingBackendError where its tools are missing."""
     if name not in TARGETS:
         raise ContractError(explain("target", expected=", ".join(TARGETS), got=name, do="choose one of these"))
     entry = TARGETS[name]
-    made: Target = getattr(import_module(entry.module), entry.name)()
+    try:
+        made: Target = getattr(import_module(entry.module), entry.name)()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith(("converters", "sam2lite_mobile")):
+            raise  # a broken installation of this package, not a missing tool
+        raise MissingBackendError(
+            explain(
+                f"target {name}",
+                expected=f"the package {error.name}",
+                got="none",
+                do=f"pip install 'sam2lite-mobile[{entry.extra}]'",
+            )
+        ) from error
     return made
