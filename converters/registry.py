@@ -41,7 +41,7 @@ TARGETS = {
 
 
 def open_target(name: str) -> Target:
-    """A target by its name. Raises ContractError for an unknown one, MissingBackendError where its tools are missing."""
+    """A target by its name. Raises ContractError for an unknown one, MissingBackendError without its tools."""
     if name not in TARGETS:
         raise ContractError(explain("target", expected=", ".join(TARGETS), got=name, do="choose one of these"))
     entry = TARGETS[name]
