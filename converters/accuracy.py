@@ -16,6 +16,7 @@ from converters.options import BuildOptions
 from converters.registry import open_target
 from converters.target import Target
 from sam2lite_mobile.engines.torch_engine import TorchEngine
+from sam2lite_mobile.evaluation.bootstrap import paired_interval
 from sam2lite_mobile.evaluation.datasets import DavisLayout, data_root, sample_clip
 from sam2lite_mobile.evaluation.evaluate import evaluate_sequence
 from sam2lite_mobile.evaluation.results import SequenceResult, summarize
@@ -130,7 +131,8 @@ def accuracy_gate(pairs: list[SequencePair], *, name: str, size: int, precision:
     before = 100 * summarize([pair.reference for pair in pairs]).jf_mean
     after = 100 * summarize([pair.candidate for pair in pairs]).jf_mean
     frames = sum(pair.reference.frames for pair in pairs)
-    scores = f"J&F {before:.2f} in torch, {after:.2f} here"
+    change = paired_interval([pair.reference for pair in pairs], [pair.candidate for pair in pairs])
+    scores = f"J&F {before:.2f} in torch, {after:.2f} here, {change}"
     limit = accuracy_limit(precision)
     lost = round(before - after, 6)
     if not math.isfinite(lost):

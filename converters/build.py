@@ -202,7 +202,7 @@ def _gate_accuracy(
         reporter.note(f"{pair.reference.name} at {options.sizes[-1]} px: J&F {before:.1f} in torch, {after:.1f} here")
 
     result = measure_accuracy(target, options, folder, measured, on_sequence=note)
-    reporter.note(f"{measured.name}: J&F lost {result.measured:.3f} points, limit {result.limit}")
+    reporter.note(f"{result.clip}; limit {result.limit} points lost")
     require_passed([result])
     return result
 
