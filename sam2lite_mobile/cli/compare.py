@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(before: Before, after: After) -> None:
-    """Compare two evaluations sequence by sequence, with an interval for the difference of the means.
+    """Compare two evaluations sequence by sequence, with an interval for their difference.
 
     The interval is a bootstrap over sequences: what the difference might have been with other sequences of the same
     kind. Where it holds 0, the two are not told apart. Prompts, sizes, engines and checkpoints may differ.

@@ -19,7 +19,7 @@ from sam2lite_mobile.errors import Sam2LiteError
 COMMANDS: dict[str, str] = {
     "track": "Track objects through a video, a folder of pictures or a camera.",
     "eval": "Measure J and F on sequences in DAVIS layout.",
-    "compare": "Two evaluations side by side, and how sure their difference is.",
+    "compare": "Compare two evaluations sequence by sequence, with an interval for their difference.",
     "bench": "Time a frame of the students, stage by stage, beside EdgeTAM's.",
     "train": "Train a student from a recipe.",
     "teach": "Ask a teacher about the clips of a recipe ahead of training.",
