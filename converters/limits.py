@@ -27,15 +27,15 @@ class Limit:
 
 GraphLimits = dict[str, float]
 _ONNX_FLOAT: GraphLimits = {
-    "image_encoder": 110.0,  # 118.6
+    "image_encoder": 111.0,  # 117.6
     "prompt_encoder": 128.0,  # 144.7
-    "mask_decoder": 105.0,  # 132.5, of a toy student 111
-    "memory_encoder": 105.0,  # 113.3
-    "token_gate": 120.0,  # 140.5
+    "mask_decoder": 110.0,  # 128.1; of the small student of the tests 116.0
+    "memory_encoder": 107.0,  # 113.3
+    "token_gate": 130.0,  # 139.8
 }
 GRAPH_LIMITS: dict[str, dict[str, GraphLimits]] = {
-    # target -> precision -> graph -> dB. Behind each, the minimum over outputs and the six sizes that the default
-    # student reaches; an exact output counts as what float32 can promise.
+    # target -> precision -> graph -> dB. Behind each, the minimum over outputs and sizes that the default student
+    # reaches (Core ML: six sizes; ONNX: 256 and 512 px); an exact output counts as what float32 can promise.
     "coreml": {
         "fp32": {
             "image_encoder": 128.0,  # exact
@@ -55,12 +55,14 @@ GRAPH_LIMITS: dict[str, dict[str, GraphLimits]] = {
     "onnx": {
         "fp32": _ONNX_FLOAT,
         "fp16": _ONNX_FLOAT,  # storage alone, where it loses nothing
-        "w8": {**_ONNX_FLOAT, "image_encoder": 25.0, "mask_decoder": 35.0, "memory_encoder": 25.0, "token_gate": 25.0},
-        "w8a8": {**_ONNX_FLOAT, "image_encoder": 18.0, "mask_decoder": 30.0},  # encoder 26.0, decoder 46.5
+        "w8": {**_ONNX_FLOAT, "image_encoder": 23.0, "mask_decoder": 42.0, "memory_encoder": 36.0},  # 29.4, 48.4, 42.3
+        "w8a8": {**_ONNX_FLOAT, "image_encoder": 19.0, "mask_decoder": 39.0},  # 25.4, 45.2
     },
 }
-GRAPH_LIMITS["tensorrt"] = {**GRAPH_LIMITS["onnx"], "w8a8": {**GRAPH_LIMITS["onnx"]["w8a8"], "mask_decoder": 26.0}}
-"""Symmetric activations: what a ReLU leaves has 7 bits."""
+GRAPH_LIMITS["tensorrt"] = GRAPH_LIMITS["onnx"] | {
+    "w8a8": {**_ONNX_FLOAT, "image_encoder": 18.0, "mask_decoder": 37.0},  # 24.2, 43.0
+}
+"""Symmetric activations: what leaves a ReLU has 7 bits."""
 
 CLIP_LIMITS: dict[str, float] = {"fp32": 0.999, "fp16": 0.99, "w8": 0.95, "w8a8": 0.9}
 """Worst mask IoU of a chained clip by precision."""

@@ -15,6 +15,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, numpy_helper
+from torch import nn
 
 from converters import limits
 from converters.build import build
@@ -129,12 +130,24 @@ def test_w8_rounds_weights_alone(toy: Toy, tmp_path: Path) -> None:
     model = quantize(exported(toy, "image_encoder"), "image_encoder", GraphPrecision("w8", policy))
     operations = Counter(node.op_type for node in model.graph.node)
     layers = [name for name in quantizable_layers(toy.student()) if name.startswith("image_encoder.")]
-    rounded = [name for name in layers if policy.decide(name).weight_bits == 8]
+    products = {name for name, layer in quantizable_layers(toy.student()).items() if isinstance(layer, nn.Linear)}
+    rounded = [
+        name
+        for name in layers
+        if policy.decide(name).weight_bits == 8 and (name not in products or POLICY.decide(name).weight_bits == 8)
+    ]
     assert (operations["QuantizeLinear"], operations["DequantizeLinear"]) == (0, len(rounded))
     graph_id = contract.graph_id("image_encoder", SIZE)
     _, (trained,) = run_inside(toy, [graph_id], lambda student: fake_quantized(student, policy))
     outputs = executed(model, toy.inputs[graph_id], folder=tmp_path)
     assert snr_db(trained["features"], outputs["features"]) > 35  # MatMulNBits rounds its input, block by block
+
+
+def test_w8_leaves_products_in_float_whose_input_may_not_be_rounded(toy: Toy, tmp_path: Path) -> None:
+    model = quantize(exported(toy, "token_gate"), "token_gate", GraphPrecision("w8", precision_policy("w8")))
+    assert not any(node.op_type == "DequantizeLinear" for node in model.graph.node)
+    outputs = executed(model, toy.inputs["token_gate"], folder=tmp_path)
+    assert snr_db(toy.engine.run("token_gate", toy.inputs["token_gate"])["scores"], outputs["scores"]) > 110
 
 
 def test_layer_without_a_range_is_refused_by_name(toy: Toy, ranges: dict[str, LayerRanges]) -> None:
