@@ -75,6 +75,7 @@ def ablate(
         scores = run_suite(wanted, jobs=jobs, stop=lambda: stop.requested, on_progress=shown.show)
     if scores:
         outcome = outcome_of(chosen, scores, base=base)
+        make_folder(folder)  # hours have passed, and somebody may have tidied up
         paths = write_outcome(folder, chosen, outcome)
         print_outcome(chosen, outcome)
         typer.echo("written: " + " and ".join(str(path) for path in paths))
