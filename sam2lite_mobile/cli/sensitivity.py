@@ -57,7 +57,7 @@ def sensitivity(
     from sam2lite_mobile.engines.torch_engine import default_checkpoint
     from sam2lite_mobile.evaluation.conditions import this_machine
     from sam2lite_mobile.evaluation.datasets import DavisLayout, sample_clip
-    from sam2lite_mobile.quantization.sensitivity import layer_costs, whole_policy_cost
+    from sam2lite_mobile.quantization.sensitivity import Sensitivity
     from sam2lite_mobile.quantization.sensitivity_result import SensitivityResult, write_sensitivity
     from sam2lite_mobile.student.checkpoint import checkpoint_hash, load_student
 
@@ -68,16 +68,14 @@ def sensitivity(
     clips = _clips(layout, sequences, frames=frames)
     student = load_student(chosen).eval()
     names = _matching(student, layers)
+    sensitivities = Sensitivity(student, clips, recipe=recipe, size=size)
     costs = []
     with item_progress() as progress:
         task = progress.add_task("layers", total=len(names))
-        for cost in layer_costs(student, clips, recipe=recipe, size=size, layers=names):
+        for cost in sensitivities.of_layers(names):
             costs.append(cost)
             progress.advance(task)
-    together = [
-        whole_policy_cost(student, clips, recipe=recipe, size=size, exceptions=exceptions)
-        for exceptions in (False, True)
-    ]
+    together = [sensitivities.of_policy(exceptions=exceptions) for exceptions in (False, True)]
     costs.sort(key=lambda cost: (cost.logits_db, cost.layer))
     measured = SensitivityResult(
         checkpoint_sha256=checkpoint_hash(chosen),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from sam2lite_mobile.evaluation.davis import region_similarity
 from sam2lite_mobile.evaluation.prompted_clip import PromptedClip
 from sam2lite_mobile.quantization.fake_quant import fake_quantized
 from sam2lite_mobile.quantization.policy import Policy, precision_policy, quantizable_layers
-from sam2lite_mobile.quantization.ranges import LayerRanges, observed_ranges
+from sam2lite_mobile.quantization.ranges import observed_ranges
 from sam2lite_mobile.quantization.recipe_names import Precision, checked_recipe
 from sam2lite_mobile.quantization.rules import Rule
 from sam2lite_mobile.runtime.prompts import Prompt
@@ -69,65 +69,53 @@ class _LogitsKept(EngineWrapper):
         return outputs
 
 
-def layer_costs(
-    student: Student,
-    clips: Sequence[PromptedClip],
-    *,
-    recipe: str,
-    size: int,
-    layers: Iterable[str] | None = None,
-    on_layer: Callable[[str, int, int], None] = lambda name, done, count: None,
-) -> Iterator[LayerCost]:
-    """The cost of each layer in `w8` or `w8a8`, in the student's order; of those named in `layers`, if any are.
+class Sensitivity:
+    """Costs of integers in a student over some clips, which are tracked in float32 once, when this is made.
 
-    Activations have the ranges that they take in these very clips, the best case. size: input size in pixels.
-    on_layer: told the layer that begins, how many are done, and of how many.
+    recipe: `w8` or `w8a8`. size: input size in pixels. Activations have the ranges that they take in these very clips,
+    the best case.
     """
-    precision, policy = checked_recipe(recipe), precision_policy(recipe)
-    found = quantizable_layers(student)
-    chosen = list(found) if layers is None else [name for name in found if name in set(layers)]
-    engine = TorchEngine(student, threads=1, tuned=False)
-    exact, ranges = _exact(engine, student, clips, precision, size=size)
-    for index, name in enumerate(chosen):
-        on_layer(name, index, len(chosen))
-        with fake_quantized(student, alone(name, precision), ranges=ranges):
-            rounded = [track(engine, clip, size=size) for clip in clips]
-        yield _cost(name, found[name].weight.numel(), policy.decide(name).exception, exact, rounded)
 
+    def __init__(self, student: Student, clips: Sequence[PromptedClip], *, recipe: str, size: int) -> None:
+        self._precision = checked_recipe(recipe)
+        self._policy = precision_policy(recipe)
+        self._student = student
+        self._layers = quantizable_layers(student)
+        self._clips = clips
+        self._size = size
+        self._engine = TorchEngine(student, threads=1, tuned=False)
+        with observed_ranges(student, every_layer(self._precision)) as self._ranges:
+            self._exact = self._tracked()
 
-def whole_policy_cost(
-    student: Student, clips: Sequence[PromptedClip], *, recipe: str, size: int, exceptions: bool
-) -> LayerCost:
-    """The cost of all layers together, with the policy's exceptions or without; weights: those in integers."""
-    precision = checked_recipe(recipe)
-    policy = precision_policy(recipe) if exceptions else every_layer(precision)
-    engine = TorchEngine(student, threads=1, tuned=False)
-    exact, ranges = _exact(engine, student, clips, precision, size=size)
-    with fake_quantized(student, policy, ranges=ranges):
-        rounded = [track(engine, clip, size=size) for clip in clips]
-    layers = quantizable_layers(student).items()
-    weights = sum(layer.weight.numel() for name, layer in layers if policy.decide(name).weight_bits == 8)
-    return _cost("the policy" if exceptions else "every layer", weights, False, exact, rounded)
+    def of_layers(self, layers: Iterable[str] | None = None) -> Iterator[LayerCost]:
+        """The cost of each layer alone, in the student's order; of those named in `layers`, if any are."""
+        wanted = self._layers.keys() if layers is None else set(layers)
+        for name, layer in self._layers.items():
+            if name in wanted:
+                exception = self._policy.decide(name).exception
+                yield self._cost(name, alone(name, self._precision), layer.weight.numel(), exception=exception)
 
+    def of_policy(self, *, exceptions: bool) -> LayerCost:
+        """The cost of all layers together, with the policy's exceptions or without; weights: those in integers."""
+        policy = self._policy if exceptions else every_layer(self._precision)
+        weights = sum(
+            layer.weight.numel() for name, layer in self._layers.items() if policy.decide(name).weight_bits == 8
+        )
+        return self._cost("the policy" if exceptions else "every layer", policy, weights, exception=False)
 
-def _exact(
-    engine: TorchEngine, student: Student, clips: Sequence[PromptedClip], precision: Precision, *, size: int
-) -> tuple[list[TrackedClip], Mapping[str, LayerRanges]]:
-    """The clips in float32, and the ranges of all layers in them."""
-    with observed_ranges(student, every_layer(precision)) as ranges:
-        exact = [track(engine, clip, size=size) for clip in clips]
-    return exact, ranges
+    def _tracked(self) -> list[TrackedClip]:
+        return [track(self._engine, clip, size=self._size) for clip in self._clips]
 
-
-def _cost(
-    name: str, weights: int, exception: bool, exact: Sequence[TrackedClip], rounded: Sequence[TrackedClip]
-) -> LayerCost:
-    ious = [
-        region_similarity(a, b)
-        for before, after in zip(exact, rounded, strict=True)
-        for a, b in zip(before.masks, after.masks, strict=True)
-    ]
-    return LayerCost(name, weights, exception, float(np.mean(ious)), min(ious), logits_db(exact, rounded))
+    def _cost(self, name: str, policy: Policy, weights: int, *, exception: bool) -> LayerCost:
+        with fake_quantized(self._student, policy, ranges=self._ranges):
+            rounded = self._tracked()
+        ious = [
+            region_similarity(a, b)
+            for before, after in zip(self._exact, rounded, strict=True)
+            for a, b in zip(before.masks, after.masks, strict=True)
+        ]
+        level = logits_db(self._exact, rounded)
+        return LayerCost(name, weights, exception, float(np.mean(ious)), min(ious), level)
 
 
 def every_layer(precision: Precision) -> Policy:

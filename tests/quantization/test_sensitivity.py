@@ -12,11 +12,10 @@ from sam2lite_mobile.evaluation.prompted_clip import PromptedClip, read_clip
 from sam2lite_mobile.quantization.sensitivity import (
     HIGHEST_DB,
     LayerCost,
+    Sensitivity,
     TrackedClip,
     alone,
-    layer_costs,
     logits_db,
-    whole_policy_cost,
 )
 from sam2lite_mobile.student.checkpoint import load_student
 from sam2lite_mobile.student.student import Student
@@ -42,7 +41,8 @@ def student() -> Student:
 
 
 def costs_of(student: Student, clip: PromptedClip) -> dict[str, LayerCost]:
-    return {cost.layer: cost for cost in layer_costs(student, [clip], recipe="w8", size=256, layers=LAYERS)}
+    measured = Sensitivity(student, [clip], recipe="w8", size=256)
+    return {cost.layer: cost for cost in measured.of_layers(LAYERS)}
 
 
 def test_outliers_among_the_weights_of_a_layer_make_it_sensitive(student: Student, clip: PromptedClip) -> None:
@@ -58,25 +58,19 @@ def test_outliers_among_the_weights_of_a_layer_make_it_sensitive(student: Studen
     assert all(0 <= cost.worst_iou <= cost.mean_iou <= 1 for cost in after.values())
 
 
-def test_student_is_as_before_and_progress_is_told(student: Student, clip: PromptedClip) -> None:
+def test_student_is_as_before_and_layers_come_in_its_order(student: Student, clip: PromptedClip) -> None:
     before = {name: value.clone() for name, value in student.state_dict().items()}
-    told: list[tuple[str, int, int]] = []
-    list(
-        layer_costs(
-            student, [clip], recipe="w8a8", size=256, layers=LAYERS[:2], on_layer=lambda *args: told.append(args)
-        )
-    )
-    assert told == [(LAYERS[0], 0, 2), (LAYERS[1], 1, 2)]
+    costs = list(Sensitivity(student, [clip], recipe="w8a8", size=256).of_layers(reversed(LAYERS[:2])))
+    assert [cost.layer for cost in costs] == list(LAYERS[:2])
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
+    assert not any("forward" in vars(module) for module in student.modules())
 
 
 def test_exceptions_of_the_policy_help_the_shipped_student() -> None:
     clip = read_clip(sample_clip(), "blackswan", frames=3)
     student = load_student(default_checkpoint())
-    everything, policy = (
-        whole_policy_cost(student, [clip], recipe="w8a8", size=256, exceptions=exceptions)
-        for exceptions in (False, True)
-    )
+    measured = Sensitivity(student, [clip], recipe="w8a8", size=256)
+    everything, policy = (measured.of_policy(exceptions=exceptions) for exceptions in (False, True))
     assert policy.logits_db > everything.logits_db
     assert policy.weights < everything.weights
 
