@@ -68,7 +68,7 @@ CLIP_LIMITS: dict[str, float] = {"fp32": 0.999, "fp16": 0.985, "w8": 0.95, "w8a8
 """Worst mask IoU of a chained clip by precision.
 
 fp16 has 0.98999 on frame 15 of car-shadow on an Intel Xeon with AMX (0.9973 on AMD Zen 3; all other frames 0.997 or
-more on both): a false part of 260 pixels, far from the car and with logits around 0, is in one mask and not in the other.
+more on both): a false part of 260 pixels, far from the car and with logits around 0, is in one mask only.
 """
 
 ACCURACY_LIMITS: dict[str, float] = {"fp32": 0.1, "fp16": 0.1, "w8": 0.5, "w8a8": 1.0}
