@@ -8,21 +8,28 @@ from dataclasses import dataclass
 import torch
 
 from sam2lite_mobile.contract import GraphSpec
+from sam2lite_mobile.quantization.policy import quantizable_layers
 from sam2lite_mobile.student.student import Student, example_inputs
 
 
 @dataclass(frozen=True)
 class CapturedGraph:
-    """A graph at its size, ready for one or several conversions."""
+    """A graph at its size, ready for one or several conversions.
+
+    layers: module names of its Conv2d and Linear, within the graph, in its order.
+    """
 
     spec: GraphSpec
     program: torch.export.ExportedProgram
+    layers: tuple[str, ...]
 
 
 def capture(student: Student, spec: GraphSpec, *, bank_tokens: int) -> CapturedGraph:
     """Trace a graph at its size. The arguments of `forward` have the contract's names, so the inputs do too."""
     examples = example_inputs(spec.graph, spec.size or 512, bank_tokens=bank_tokens)
     arguments = tuple(examples[tensor.name] for tensor in spec.inputs)
+    module = student.graph(spec.graph).eval()
+    layers = tuple(quantizable_layers(module))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own tree specs, met while it copies its graph
-        return CapturedGraph(spec, torch.export.export(student.graph(spec.graph).eval(), arguments))
+        return CapturedGraph(spec, torch.export.export(module, arguments), layers)

@@ -33,6 +33,8 @@ _ONNX_FLOAT: GraphLimits = {
     "memory_encoder": 107.0,  # 113.3
     "token_gate": 130.0,  # 139.8
 }
+_COREML_INTEGERS: GraphLimits = {"prompt_encoder": 128.0, "token_gate": 60.0}
+"""Graphs that no recipe of integers or palettes changes: fp32, and fp16."""
 GRAPH_LIMITS: dict[str, dict[str, GraphLimits]] = {
     # target -> precision -> graph -> dB. Behind each, the minimum over outputs and sizes that the default student
     # reaches (Core ML: six sizes; ONNX: 256 and 512 px); an exact output counts as what float32 can promise.
@@ -51,6 +53,11 @@ GRAPH_LIMITS: dict[str, dict[str, GraphLimits]] = {
             "memory_encoder": 45.0,  # 50.1: the project's own demand
             "token_gate": 60.0,  # 66.8
         },
+        "w8": {**_COREML_INTEGERS, "image_encoder": 23.0, "mask_decoder": 49.0, "memory_encoder": 37.0},
+        "w8a8": {**_COREML_INTEGERS, "image_encoder": 19.0, "mask_decoder": 36.0, "memory_encoder": 45.0},
+        "p6": {**_COREML_INTEGERS, "image_encoder": 22.0, "mask_decoder": 30.0, "memory_encoder": 28.0},
+        "p4": {**_COREML_INTEGERS, "image_encoder": 14.0, "mask_decoder": 16.0, "memory_encoder": 16.0},
+        # w8: 29.6, 55.0, 43.5; w8a8: 25.0, 42.7, in fp16; p6: 28.1, 36.3, 34.4; p4: 20.7, 22.3, 22.2 (256, 512 px)
     },
     "onnx": {
         "fp32": _ONNX_FLOAT,
@@ -64,10 +71,10 @@ GRAPH_LIMITS["tensorrt"] = GRAPH_LIMITS["onnx"] | {
 }
 """Symmetric activations: what leaves a ReLU has 7 bits."""
 
-CLIP_LIMITS: dict[str, float] = {"fp32": 0.999, "fp16": 0.99, "w8": 0.95, "w8a8": 0.9}
+CLIP_LIMITS: dict[str, float] = {"fp32": 0.999, "fp16": 0.99, "w8": 0.95, "w8a8": 0.9, "p6": 0.95, "p4": 0.9}
 """Worst mask IoU of a chained clip by precision."""
 
-ACCURACY_LIMITS: dict[str, float] = {"fp32": 0.1, "fp16": 0.1, "w8": 0.5, "w8a8": 1.0}
+ACCURACY_LIMITS: dict[str, float] = {"fp32": 0.1, "fp16": 0.1, "w8": 0.5, "w8a8": 1.0, "p6": 1.0, "p4": 3.0}
 """J&F points that a precision may lose on annotated sequences, mask prompt, at the largest size."""
 
 

@@ -23,15 +23,15 @@ class CoreML(Target):
 
     name = "coreml"
     runtime = "coreml"
-    recipes = ("fp32", "fp16")
+    recipes = ("fp32", "fp16", "w8", "w8a8", "p6", "p4")
     tools = ("torch", "coremltools", "numpy", "protobuf")
     source_folders = ("converters", "sam2lite_mobile", "ios_demo")
     suffix = ".mlpackage"
     runs_as = "ML Program reference semantics"
 
     def convert(self, graph: CapturedGraph, path: Path, *, precision: GraphPrecision, student_size: str) -> None:
-        """An ML Program in float32 or float16; see `export.convert`."""
-        convert(graph, path, precision=precision.name, student_size=student_size)
+        """An ML Program for iOS 17; see `export.convert`."""
+        convert(graph, path, precision=precision, student_size=student_size)
 
     def execute(self, path: Path, inputs: Tensors) -> dict[str, NDArray[np.float32]]:
         """Every operation rounded to the type that the program declares for it."""

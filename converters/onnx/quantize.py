@@ -10,7 +10,7 @@ product as soon as its input is quantized: its result is float and not rounded.
 What ONNX Runtime 1.31 needs to compute in integers on x86 was found by trying all forms (one that it does not know runs
 in float, slower than before): activations of uint8, zero points stated on weights too, biases in int32. With 8-bit
 weights alone (`w8`) it makes MatMulNBits of a matrix product, which rounds the input to int8 too, block by block while
-it runs (45 dB of one product, 7.5 dB of the token gate's scores): there `w8` has the exceptions of `w8a8`. Convolutions
+it runs (45 dB of one product): there `w8` has the exceptions of `w8a8`. Convolutions
 get their weights back in float32. TensorRT has symmetric int8 alone, and float biases: that is the other `Form`.
 """
 
@@ -22,14 +22,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from converters.integers import int8_activation, int8_weight
 from converters.onnx.export import layer_of
 from converters.target import GraphPrecision
 from sam2lite_mobile.errors import ContractError, explain
-from sam2lite_mobile.quantization import int8
 from sam2lite_mobile.quantization.policy import precision_policy
 from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges
 
@@ -194,28 +193,3 @@ class _Quantizer:
 def channel_axis(node: onnx.NodeProto, weight: TensorProto) -> int:
     """Axis of a weight's output channels."""
     return 0 if node.op_type == "Conv" else len(weight.dims) - 1
-
-
-def int8_weight(values: NDArray[np.float32], *, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Integers of a weight and the scale of each channel along `axis`, as training rounds them (`int8.py`)."""
-    channels_first = torch.from_numpy(np.moveaxis(values, axis, 0).copy())
-    scales = int8.weight_scale(channels_first)
-    shape = (-1, *[1] * (channels_first.dim() - 1))
-    integers = torch.clamp(torch.round(channels_first / scales.view(shape)), int8.WEIGHT_LOW, int8.WEIGHT_HIGH)
-    back = np.moveaxis(integers.to(torch.int8).numpy(), 0, axis)
-    return np.ascontiguousarray(back), scales.numpy()
-
-
-def int8_activation(limits: ActivationRange, *, symmetric: bool) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """Scale and zero point of an activation, both of shape ().
-
-    As training has them (`int8.py`) but for uint8: the values are the same, the integers 128 higher. symmetric: int8
-    with zero point 0 and the larger of both bounds at 127.
-    """
-    if symmetric:
-        largest = max(-limits.low, limits.high) / int8.ACTIVATION_HIGH
-        return np.asarray(np.float32(max(largest, int8.SMALLEST_SCALE))), np.asarray(0, np.int8)
-    steps = int8.ACTIVATION_HIGH - int8.ACTIVATION_LOW
-    scale = np.float32(max((limits.high - limits.low) / steps, int8.SMALLEST_SCALE))
-    zero = np.clip(np.rint(int8.ACTIVATION_LOW - limits.low / scale), int8.ACTIVATION_LOW, int8.ACTIVATION_HIGH)
-    return np.asarray(scale), np.asarray(zero - int8.ACTIVATION_LOW, np.uint8)

@@ -46,7 +46,7 @@ def fake_quantized(
 
     Composes with `float32_inside` around it, and inside it on modules that hold layers (on a layer itself that would
     end the layer's int8 with its own block). Copy no student in the block. Backward may run after it, unless
-    activations are computed again. Raises ContractError for missing ranges.
+    activations are computed again. Raises ContractError for missing ranges, and for a recipe with palettes.
 
     Cost of w8a8, measured with Nano at 256 px, batch 1, one thread: forward and backward take 1.8 times as long in the
     image encoder and 2.8 times in the mask decoder, whose weights are rounded anew at each call.
@@ -54,6 +54,15 @@ def fake_quantized(
     replacements: dict[nn.Module, Forward] = {}
     for name, layer in quantizable_layers(student).items():
         decision = policy.decide(name)
+        if decision.weight_bits < 8:
+            raise ContractError(
+                explain(
+                    f"training under {policy.recipe}",
+                    expected="integers or floats",
+                    got=f"a palette for {name}",
+                    do="choose w8 or w8a8; palettes are made when a student is converted",
+                )
+            )
         if decision.weight_bits != 8:
             continue
         fixed = None

@@ -1,6 +1,7 @@
 """The tracker: several objects over a video, one image encoding a frame, any engine.
 
-On an ordinary frame each object goes view -> mask decoder -> (if visible) memory encoder -> token gate -> insert.
+On an ordinary frame each object goes view -> mask decoder -> continuity -> (if visible) memory encoder -> token gate ->
+insert.
 All graphs of a call run before anything is committed, so a call that raises leaves the tracker as it was.
 """
 
@@ -26,6 +27,7 @@ from sam2lite_mobile.contract import (
     graph_spec,
 )
 from sam2lite_mobile.errors import ContractError, explain
+from sam2lite_mobile.runtime.continuity import LastPlace
 from sam2lite_mobile.runtime.engine import Engine
 from sam2lite_mobile.runtime.frames import check_frame, image_tensor, resize_frame
 from sam2lite_mobile.runtime.masks import MASK_LOGIT, check_object_id, frame_mask
@@ -59,7 +61,8 @@ Tensors = Mapping[str, NDArray[np.float32]]
 class ObjectResult:
     """One object on one frame.
 
-    mask: bool (height, width), empty if the object is not visible. mask_logits: float32 [1, 1, R/4, R/4] as decoded.
+    mask: bool (height, width), empty if the object is not visible. mask_logits: float32 [1, 1, R/4, R/4], as decoded;
+    unless the frame was prompted, parts far from where the object was are made negative (`continuity.py`).
     quality: predicted IoU (1 for a mask prompt). visibility: logit (16 for a mask prompt). visible: whether the frame
     was written to memory; True on a prompted frame whatever the logit says, because the user said so. prompted: the
     user prompted or corrected the object on this frame. tokens_by_age: bank tokens after this frame, by age in frames.
@@ -104,9 +107,10 @@ class _Frame:
 
 @dataclass(frozen=True, eq=False)
 class _Update:
-    """One object's result and what is to be written: nothing but the bank changes at the commit."""
+    """One object's result and what is to be written: nothing but its bank and its place changes at the commit."""
 
     bank: ObjectMemory
+    place: LastPlace | None
     result: ObjectResult
     tokens: FrameTokens | None
     scores: NDArray[np.float32] | None
@@ -160,6 +164,7 @@ class Tracker:
         self._timer = perf_counter if timer is None else timer
         self._new_memory = partial(MemoryBank, engine.bank_tokens) if new_memory is None else new_memory
         self._banks: dict[int, ObjectMemory] = {}
+        self._places: dict[int, LastPlace] = {}
         self._last: _Frame | None = None
         self._empty_prompt: Tensors | None = None
 
@@ -230,10 +235,12 @@ class Tracker:
         if object_id not in self._banks:
             raise _error("object id", f"one of {list(self.object_ids)}", repr(object_id), "remove a tracked object")
         del self._banks[object_id]
+        self._places.pop(object_id, None)
 
     def reset(self) -> None:
         """Forget all objects and the last frame: the next frame has index 0 and may have another size."""
         self._banks.clear()
+        self._places.clear()
         self._last = None
 
     def _encoded(self, frame: _Frame, clock: _StageClock) -> _Frame:
@@ -247,6 +254,7 @@ class Tracker:
     def _segment(self, frame: _Frame, object_id: int, *, prompt: Prompt | None, clock: _StageClock) -> _Update:
         """Run one object's graphs on a frame, without changing anything that a later call could see."""
         bank = self._banks[object_id] if object_id in self._banks else self._new_memory()
+        place = self._places.get(object_id)
         if prompt is not None and prompt.mask is not None:
             with clock.stage("prompt"):
                 mask_logits = mask_prompt_logits(prompt.mask, frame.size)
@@ -256,6 +264,9 @@ class Tracker:
         else:
             decoded = self._decode(frame, bank, prompt=prompt, clock=clock)
             mask_logits = decoded["mask_logits"]
+            if prompt is None and place is not None:
+                with clock.stage("masks"):
+                    mask_logits = place.keep_joined(mask_logits)
             quality, visibility = float(decoded["quality"][0, 0]), float(decoded["visibility"][0, 0])
             in_view = visibility > VISIBILITY_LOGIT and bool((mask_logits > MASK_LOGIT).any())
             visible = prompt is not None or in_view
@@ -267,12 +278,12 @@ class Tracker:
         prompted = prompt is not None
         result = ObjectResult(object_id, mask, mask_logits, quality, visibility, visible, prompted, {})
         if not visible:
-            return _Update(bank, result, None, None)
+            return _Update(bank, None if place is None else place.missed(), result, None, None)
         tokens = self._remember(frame, mask_logits, anchor=prompted, clock=clock)
         with clock.stage("bank"):
             gate_inputs = bank.gate_inputs(tokens)
         scores = self._run("token_gate", frame.size, gate_inputs, clock)["scores"][0]
-        return _Update(bank, result, tokens, scores)
+        return _Update(bank, LastPlace.of(mask_logits), result, tokens, scores)
 
     def _decode(self, frame: _Frame, bank: ObjectMemory, *, prompt: Prompt | None, clock: _StageClock) -> Tensors:
         """The mask decoder's outputs for one object."""
@@ -305,6 +316,8 @@ class Tracker:
         """Write an object's tokens, all of which were checked when the graphs ran, and complete its result."""
         with clock.stage("bank"):
             self._banks[update.result.object_id] = update.bank
+            if update.place is not None:
+                self._places[update.result.object_id] = update.place
             if update.tokens is not None and update.scores is not None:
                 update.bank.replace_frame(update.tokens, update.scores)
             return replace(update.result, tokens_by_age=update.bank.tokens_by_age(frame_index))

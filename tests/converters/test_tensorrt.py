@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converters.capture import capture
 from converters.gates import snr_db
+from converters.integers import int8_activation
 from converters.onnx.export import export
-from converters.onnx.quantize import ONNX_RUNTIME, TENSORRT, Form, int8_activation, quantize
+from converters.onnx.quantize import ONNX_RUNTIME, TENSORRT, Form, quantize
 from converters.onnx.storage import halve
 from converters.onnx.tensorrt import tensorrt_problems
 from converters.registry import open_target

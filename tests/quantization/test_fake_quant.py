@@ -14,7 +14,6 @@ from sam2lite_mobile.quantization.fake_quant import fake_quantized
 from sam2lite_mobile.quantization.int8 import fake_quantized_weight, weight_scale
 from sam2lite_mobile.quantization.policy import Policy, precision_policy, quantizable_layers
 from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges, observed_ranges
-from sam2lite_mobile.quantization.recipe_names import RECIPES
 from sam2lite_mobile.quantization.rules import FusedActivation, Rule
 from sam2lite_mobile.student.student import Student, example_inputs
 from sam2lite_mobile.training.clip_forward import float32_inside
@@ -126,12 +125,23 @@ def test_graph_of_exceptions_gives_the_same_bits_inside(graph: str) -> None:
 
 def test_only_layers_that_the_policy_quantizes_are_replaced() -> None:
     student = small_student()
-    for recipe in RECIPES:
+    for recipe in ("fp32", "fp16", "w8", "w8a8"):
         policy = precision_policy(recipe)
         with fake_quantized(student, policy):
             replaced = {n for n, layer in quantizable_layers(student).items() if "forward" in vars(layer)}
         assert replaced == {n for n in quantizable_layers(student) if policy.decide(n).weight_bits == 8}
         assert bool(replaced) == (recipe in ("w8", "w8a8"))
+
+
+@pytest.mark.parametrize("recipe", ["p6", "p4"])
+def test_palettes_are_refused_in_training_and_leave_no_layer_replaced(recipe: str) -> None:
+    student = small_student()
+    with (
+        pytest.raises(ContractError, match=f"training under {recipe}: expected integers or floats, got a palette"),
+        fake_quantized(student, precision_policy(recipe)),
+    ):
+        pass
+    assert not any("forward" in vars(layer) for layer in quantizable_layers(student).values())
 
 
 def test_int8_moves_the_features_a_little_and_w8a8_more_than_w8() -> None:

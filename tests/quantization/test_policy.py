@@ -88,7 +88,7 @@ def test_every_weight_and_parameter_with_two_axes_is_in_a_layer() -> None:
         ("mask_decoder.head.mix_4", (8, 16), (8, 8)),
         ("mask_decoder.head.out", (8, 16), (16, 16)),
         ("memory_encoder.learned.0", (8, 16), (16, 16)),
-        ("token_gate.hidden_2", (8, 16), (16, 16)),
+        ("token_gate.hidden_2", (16, 16), (16, 16)),
     ],
 )
 def test_bits_of_a_layer(layer: str, w8: tuple[int, int], w8a8: tuple[int, int]) -> None:
@@ -104,6 +104,16 @@ def test_exceptions_of_w8a8_are_under_a_tenth_of_the_weights(size: str) -> None:
     rows = policy_table(student(size), precision_policy("w8a8"))
     kept = sum(row.weights for row in rows if row.decision.exception)
     assert kept < 0.1 * sum(row.weights for row in rows)
+
+
+@pytest.mark.parametrize(("recipe", "bits"), [("p6", 6), ("p4", 4)])
+def test_palettes_are_for_layers_whose_channels_are_alike(recipe: str, bits: int) -> None:
+    assert decided(recipe, "image_encoder.blocks.1.mlp.0") == (bits, 16)
+    assert decided(recipe, "memory_encoder.learned.0") == (bits, 16)
+    assert decided(recipe, "image_encoder.patches.blocks.10.depthwise") == (8, 16)
+    assert decided(recipe, "image_encoder.patches.stem") == (16, 16)
+    assert decided(recipe, "token_gate.score") == (16, 16)
+    assert decided(recipe, "prompt_encoder.project") == (32, 32)
 
 
 def test_first_matching_rule_decides_and_a_layer_without_rule_is_an_error() -> None:
@@ -125,11 +135,14 @@ def test_first_matching_rule_decides_and_a_layer_without_rule_is_an_error() -> N
         ("fp8", "got fp8: a float of 8 bits; choose fp16 or fp32"),
         ("w4", "got w4: weights of 4 bits; choose w8 or w8a8"),
         ("w4a8", "got w4a8: weights of 4 bits; choose w8 or w8a8"),
+        ("p5", "got p5: a palette of 5 bits; choose p6 or p4"),
         ("w8a16", "got w8a16: activations of 16 bits; choose w8a8, or w8 for 16-bit activations"),
     ],
 )
 def test_unknown_recipe_is_refused_with_what_to_choose(name: str, message: str) -> None:
-    with pytest.raises(ContractError, match="precision recipe: expected one of fp32, fp16, w8, w8a8, " + message):
+    with pytest.raises(
+        ContractError, match="precision recipe: expected one of fp32, fp16, w8, w8a8, p6, p4, " + message
+    ):
         precision_policy(name)
 
 
