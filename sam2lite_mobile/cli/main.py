@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "compare": "Compare two evaluations sequence by sequence, with an interval for their difference.",
     "bench": "Time a frame of the students, stage by stage, beside EdgeTAM's.",
     "train": "Train a student from a recipe.",
+    "average": "Write the mean of several checkpoints.",
     "teach": "Ask a teacher about the clips of a recipe ahead of training.",
     "bench-train": "Measure what training costs: speed, waiting for data and memory of each phase.",
     "ablate": "Train every variant of a suite with every seed, and compare them.",
