@@ -33,6 +33,13 @@ _ONNX_FLOAT: GraphLimits = {
     "memory_encoder": 107.0,  # 113.3
     "token_gate": 130.0,  # 139.8
 }
+_EXECUTORCH_FLOAT: GraphLimits = {
+    "image_encoder": 111.0,
+    "prompt_encoder": 128.0,
+    "mask_decoder": 110.0,
+    "memory_encoder": 107.0,
+    "token_gate": 130.0,
+}
 GRAPH_LIMITS: dict[str, dict[str, GraphLimits]] = {
     # target -> precision -> graph -> dB. Behind each, the minimum over outputs and sizes that the default student
     # reaches (Core ML: six sizes; ONNX: 256 and 512 px); an exact output counts as what float32 can promise.
@@ -51,6 +58,10 @@ GRAPH_LIMITS: dict[str, dict[str, GraphLimits]] = {
             "memory_encoder": 45.0,  # 50.1: the project's own demand
             "token_gate": 60.0,  # 66.8
         },
+    },
+    "executorch": {
+        "fp32": _EXECUTORCH_FLOAT,
+        "w8a8": {**_EXECUTORCH_FLOAT, "image_encoder": 19.0, "mask_decoder": 39.0},
     },
     "onnx": {
         "fp32": _ONNX_FLOAT,
