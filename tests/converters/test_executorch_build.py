@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,7 +50,7 @@ def calibrated(toy: Toy, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def package(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def package(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("build")
     out = folder / "executorch"
     options = BuildOptions(
@@ -69,7 +68,7 @@ def package(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
         patch.setitem(limits.GRAPH_LIMITS["executorch"]["w8a8"], "image_encoder", 5.0)
         patch.setitem(limits.GRAPH_LIMITS["executorch"]["w8a8"], "mask_decoder", 5.0)
         build(open_target("executorch"), options, Reporter())
-    yield out
+    return out
 
 
 def test_package_verifies_and_its_engine_runs(toy: Toy, package: Path) -> None:
