@@ -294,10 +294,18 @@ class DelegatedTokenGate(nn.Module):
         return self.score(x).reshape(1, tokens)  # type: ignore[no-any-return]
 
 
+def _of_one_size(graph: nn.Module, size: int) -> nn.Module:
+    """The graph without the position tables of other sizes, which a program would hold unread."""
+    for name, _ in list(graph.named_buffers(recurse=False)):
+        if name.startswith("position_") and name != f"position_{size // contract.STRIDE}":
+            delattr(graph, name)
+    return graph
+
+
 def reauthored(graph: nn.Module, size: int) -> nn.Module:
     """A graph of the student at an input size, as XNNPACK takes it. Raises TypeError for what is no graph of it."""
     if isinstance(graph, ImageEncoder):
-        return with_linear_norms(graph)
+        return _of_one_size(with_linear_norms(graph), size)
     if isinstance(graph, PromptEncoder):
         return DelegatedPromptEncoder.from_torch(graph)
     if isinstance(graph, MaskDecoder):

@@ -114,9 +114,14 @@ def load_method(program: Program, name: str, *, where: str) -> Any:
 def run_method(method: Any, spec: GraphSpec, tensors: Tensors, *, threads: int) -> dict[str, NDArray[np.float32]]:
     """The outputs of a graph's method by name, copied out of the runtime's memory."""
     set_threads(threads)
-    arguments = [torch.from_numpy(np.ascontiguousarray(tensors[each.name])) for each in spec.inputs]
+    arguments = [torch.from_numpy(_writable(tensors[each.name])) for each in spec.inputs]
     outputs = method.execute(arguments)
     return {each.name: output.numpy().copy() for each, output in zip(spec.outputs, outputs, strict=True)}
+
+
+def _writable(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The array in row-major order; a copy where it is read-only, which torch has no notion of."""
+    return np.require(array, requirements=["C", "W"])
 
 
 TensorTypes = dict[str, tuple[int, tuple[int, ...]]]

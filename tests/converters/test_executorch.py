@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from executorch.exir._serialize._program import deserialize_pte_binary
+from executorch.exir.schema import Buffer
 from torch import nn
 
 from converters.capture import CapturedGraph
@@ -23,7 +25,7 @@ from converters.registry import open_target
 from converters.target import GraphPrecision
 from sam2lite_mobile import contract
 from sam2lite_mobile.contract import EXECUTORCH_PROGRAM
-from sam2lite_mobile.engines.executorch_engine import RECIPE_METHOD, load_method, open_program
+from sam2lite_mobile.engines.executorch_engine import RECIPE_METHOD, load_method, open_program, recipe_of
 from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.errors import ContractError, ConversionError
 from sam2lite_mobile.quantization import int8
@@ -227,11 +229,42 @@ def test_merged_program_has_every_method_and_equal_weights_once(
         assert torch.equal(load_method(program, name, where="merged").execute(inputs)[0], alone)
 
 
-def test_program_with_constants_outside_of_its_delegate_is_not_merged() -> None:
-    program = torch.export.export(nn.Linear(8, 8).eval(), (torch.zeros(1, 8),))
-    whole = program_bytes(lower(program, [], recipe="fp32", where="linear"), where="linear")
-    with pytest.raises(ConversionError, match="linear: constants outside of the delegate: expected none, got 2"):
-        merge({"linear": whole}, recipe_of="linear")
+def test_constants_of_each_method_stay_its_own(tmp_path: Path) -> None:
+    layers = {"first": nn.Linear(8, 8).eval(), "second": nn.Linear(8, 8).eval()}
+    x = torch.randn(1, 8)
+    whole = {}
+    for name, layer in layers.items():
+        edge = lower(torch.export.export(layer, (x,)), [], recipe=name, where=name)
+        whole[name] = program_bytes(edge, where=name)
+    path = tmp_path / EXECUTORCH_PROGRAM
+    path.write_bytes(merge(whole, recipe_of="second"))
+    program = open_program(path)
+    for name, layer in layers.items():
+        output = program.load_method(name).execute([x])[0]
+        assert output.numpy() == pytest.approx(layer(x).detach().numpy(), abs=1e-6), name
+    assert recipe_of(program) == "second"
+
+
+def test_program_with_a_state_is_not_merged() -> None:
+    class Counter(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("count", torch.ones(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.count.add_(1.0)
+            return x + self.count
+
+    data = program_bytes(
+        lower(torch.export.export(Counter(), (torch.zeros(4),)), [], recipe="fp32", where="counter"), where="counter"
+    )
+    whole = deserialize_pte_binary(data)
+    if not whole.mutable_data:  # initial values are kept where a program says so
+        whole.mutable_data = [Buffer(storage=b""), Buffer(storage=b"0" * 16)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("converters.executorch.merge.deserialize_pte_binary", lambda data: whole)
+        with pytest.raises(ConversionError, match="counter: states: expected none"):
+            merge({"counter": data}, recipe_of="counter")
 
 
 CONVERT = """
