@@ -34,11 +34,11 @@ _ONNX_FLOAT: GraphLimits = {
     "token_gate": 130.0,  # 139.8
 }
 _EXECUTORCH_FLOAT: GraphLimits = {
-    "image_encoder": 111.0,
-    "prompt_encoder": 128.0,
-    "mask_decoder": 110.0,
-    "memory_encoder": 107.0,
-    "token_gate": 130.0,
+    "image_encoder": 111.0,  # 117.6 (256 px)
+    "prompt_encoder": 131.0,  # 137.3
+    "mask_decoder": 110.0,  # 132.0 (256 px); the small student of the tests has fewer digits to lose
+    "memory_encoder": 110.0,  # 116.4 (512 px; 116.5 at 256)
+    "token_gate": 130.0,  # 137.1
 }
 GRAPH_LIMITS: dict[str, dict[str, GraphLimits]] = {
     # target -> precision -> graph -> dB. Behind each, the minimum over outputs and sizes that the default student
@@ -61,7 +61,7 @@ GRAPH_LIMITS: dict[str, dict[str, GraphLimits]] = {
     },
     "executorch": {
         "fp32": _EXECUTORCH_FLOAT,
-        "w8a8": {**_EXECUTORCH_FLOAT, "image_encoder": 19.0, "mask_decoder": 39.0},
+        "w8a8": {**_EXECUTORCH_FLOAT, "image_encoder": 18.0, "mask_decoder": 37.0},  # 24.9 (512), 43.2 (256)
     },
     "onnx": {
         "fp32": _ONNX_FLOAT,

@@ -155,8 +155,8 @@ def recipe_of(program: Program) -> str:
 
 
 def runtime_version() -> str:
-    """`executorch 1.5.1`."""
-    return f"executorch {importlib.metadata.version('executorch')}"
+    """The version of the installed package."""
+    return importlib.metadata.version("executorch")
 
 
 def _broken(what: str, expected: str, error: Exception) -> PackageError:

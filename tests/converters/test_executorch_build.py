@@ -77,7 +77,6 @@ def test_package_verifies_and_its_engine_runs(toy: Toy, package: Path) -> None:
     engine = create_engine("executorch", source=package)
     assert (engine.sizes, engine.bank_tokens) == ((SIZE,), contract.BANK_TOKENS)
     assert engine.describe().precision == "w8a8"
-    assert engine.describe().version.startswith("executorch ")
     manifest = json.loads((package / "manifest.json").read_text())
     assert (manifest["runtime"], manifest["calibration"]["frames"]) == ("executorch", 128)
     assert {graph["path"] for graph in manifest["graphs"]} == {f"models/{EXECUTORCH_PROGRAM}"}
