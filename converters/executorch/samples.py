@@ -14,34 +14,53 @@ import torch
 from executorch.devtools import BundledProgram
 from executorch.devtools.bundled_program.config import MethodTestCase, MethodTestSuite
 from executorch.devtools.bundled_program.serialize import serialize_from_bundled_program_to_flatbuffer
+from executorch.runtime import Program
 
 from converters.executorch.merge import merge
-from sam2lite_mobile.contract import EXECUTORCH_PROGRAM, EXECUTORCH_SAMPLES
-from sam2lite_mobile.engines.executorch_engine import ExecutorchEngine
+from converters.target import Tensors
+from sam2lite_mobile import contract
+from sam2lite_mobile.contract import EXECUTORCH_PROGRAM, EXECUTORCH_SAMPLES, GraphSpec
+from sam2lite_mobile.engines.executorch_engine import load_method, open_program, run_method
 from sam2lite_mobile.package.files import write_file
 
 
 def write_samples(folder: Path, programs: Mapping[str, bytes], *, recipe_of: str) -> None:
-    """Write `samples.bpte` of these programs (graph id -> .pte) and the inputs in `<graph id>.npz` beside them.
+    """Write `samples.bpte` of these programs (graph id -> .pte) and the inputs in `<graph id>.npz` in `folder`.
 
-    folder: holds the assembled program, which is run for the outputs. The same folder gives the same bytes.
+    The same programs and inputs give the same bytes.
     """
-    engine = ExecutorchEngine(folder)
-    suites = []
-    for name in sorted(programs):
-        with np.load(folder / f"{name}.npz", allow_pickle=False) as archive:
-            recorded = {each: archive[each] for each in archive.files}
-        spec = engine.spec(name)
-        outputs = engine.run(name, recorded)
-        case = MethodTestCase(
-            inputs=[torch.from_numpy(recorded[tensor.name].copy()) for tensor in spec.inputs],
-            expected_outputs=[torch.from_numpy(outputs[tensor.name]) for tensor in spec.outputs],
-        )
-        suites.append(MethodTestSuite(method_name=name, test_cases=[case]))
     small = folder / f".{EXECUTORCH_PROGRAM}.small"
     small.write_bytes(merge(programs, recipe_of=recipe_of))
     try:
+        program = open_program(small)
+        suites = [MethodTestSuite(name, [_case(program, name, folder / f"{name}.npz")]) for name in sorted(programs)]
         bundled = BundledProgram(None, suites, str(small))
         write_file(folder / EXECUTORCH_SAMPLES, bytes(serialize_from_bundled_program_to_flatbuffer(bundled)))
     finally:
         small.unlink()
+
+
+def _case(program: Program, name: str, inputs: Path) -> MethodTestCase:
+    """One call of a method: recorded inputs, and the outputs that it has here."""
+    with np.load(inputs, allow_pickle=False) as archive:
+        recorded = {each: archive[each] for each in archive.files}
+    spec = spec_of(name, recorded)
+    outputs = run_method(load_method(program, name, where="samples"), spec, recorded, threads=1)
+    return MethodTestCase(
+        inputs=[torch.from_numpy(recorded[tensor.name].copy()) for tensor in spec.inputs],
+        expected_outputs=[torch.from_numpy(outputs[tensor.name]) for tensor in spec.outputs],
+    )
+
+
+def spec_of(graph_id: str, inputs: Tensors) -> GraphSpec:
+    """The contract's entry of a graph, for the bank that its inputs were recorded with."""
+    bank_tokens = contract.BANK_TOKENS
+    if "memory_keys" in inputs:
+        bank_tokens = inputs["memory_keys"].shape[1]
+    elif graph_id == "token_gate":
+        bank_tokens = inputs["keys"].shape[1] - contract.TOKENS_PER_FRAME
+    graph, _, size = graph_id.rpartition("_")
+    sized = graph in contract.SIZED_GRAPHS
+    return contract.graph_spec(
+        graph if sized else graph_id, int(size) if sized else contract.FULL_SIZE, bank_tokens=bank_tokens
+    )

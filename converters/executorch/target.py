@@ -14,7 +14,7 @@ from converters.executorch.lower import lower, placement, program_bytes, require
 from converters.executorch.merge import SOURCE_METHOD, merge
 from converters.executorch.quantize import quantize
 from converters.executorch.reauthored import reauthored
-from converters.executorch.samples import write_samples
+from converters.executorch.samples import spec_of, write_samples
 from converters.target import GraphPrecision, Target, Tensors
 from sam2lite_mobile import contract
 from sam2lite_mobile.contract import GraphSpec
@@ -57,7 +57,7 @@ class Executorch(Target):
     def execute(self, path: Path, inputs: Tensors) -> dict[str, NDArray[np.float32]]:
         """Run by ExecuTorch with one thread. path: `<graph id>[.<precision>].pte`."""
         program = open_program(path)
-        spec = _spec_of(path.name.partition(".")[0], inputs)
+        spec = spec_of(path.name.partition(".")[0], inputs)
         return run_method(load_method(program, SOURCE_METHOD, where=str(path)), spec, inputs, threads=1)
 
     def assemble(self, folder: Path, graph_ids: Sequence[str]) -> None:
@@ -84,17 +84,3 @@ class Executorch(Target):
         publish_executorch(
             target, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
         )
-
-
-def _spec_of(graph_id: str, inputs: Tensors) -> GraphSpec:
-    """The contract's entry of a graph, for the bank that its inputs were recorded with."""
-    bank_tokens = contract.BANK_TOKENS
-    if "memory_keys" in inputs:
-        bank_tokens = inputs["memory_keys"].shape[1]
-    elif graph_id == "token_gate":
-        bank_tokens = inputs["keys"].shape[1] - contract.TOKENS_PER_FRAME
-    graph, _, size = graph_id.rpartition("_")
-    sized = graph in contract.SIZED_GRAPHS
-    return contract.graph_spec(
-        graph if sized else graph_id, int(size) if sized else contract.FULL_SIZE, bank_tokens=bank_tokens
-    )

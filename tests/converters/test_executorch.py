@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from executorch.exir._serialize._program import deserialize_pte_binary
 from executorch.exir.schema import Buffer
+from executorch.extension.pybindings._C import _load_bundled_program_from_buffer
 from torch import nn
 
 from converters.capture import CapturedGraph
@@ -20,11 +22,12 @@ from converters.executorch.merge import SOURCE_METHOD, merge
 from converters.executorch.norms import LinearNorm, LinearUnit, along_both
 from converters.executorch.quantize import PolicyQuantizer, activation_spec, layer_of, quantize
 from converters.executorch.reauthored import DelegatedMemoryRead, reauthored
+from converters.executorch.samples import write_samples
 from converters.gates import snr_db
 from converters.registry import open_target
 from converters.target import GraphPrecision
 from sam2lite_mobile import contract
-from sam2lite_mobile.contract import EXECUTORCH_PROGRAM
+from sam2lite_mobile.contract import EXECUTORCH_PROGRAM, EXECUTORCH_SAMPLES
 from sam2lite_mobile.engines.executorch_engine import RECIPE_METHOD, load_method, open_program, recipe_of
 from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.errors import ContractError, ConversionError
@@ -290,3 +293,25 @@ def test_programs_of_two_processes_have_the_same_bytes(toy: Toy, programs: dict[
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_samples_hold_here_and_fail_where_an_output_differs(
+    toy: Toy, programs: dict[str, Path], tmp_path: Path
+) -> None:
+    for name in programs:
+        np.savez(tmp_path / f"{name}.npz", **toy.inputs[name])  # type: ignore[arg-type]
+    write_samples(tmp_path, {name: path.read_bytes() for name, path in programs.items()}, recipe_of="token_gate")
+    data = (tmp_path / EXECUTORCH_SAMPLES).read_bytes()
+    bundle = _load_bundled_program_from_buffer(data)
+    for name in programs:
+        bundle.verify_result_with_bundled_expected_output(name, 0, 1e-5, 1e-8)
+    scores = open_target("executorch").execute(programs["token_gate"], toy.inputs["token_gate"])["scores"]
+    changed = scores.copy()
+    changed[0, 0] += 1
+    assert data.count(scores.tobytes()) == 1
+    other = _load_bundled_program_from_buffer(data.replace(scores.tobytes(), changed.tobytes()))
+    with pytest.raises(RuntimeError):
+        other.verify_result_with_bundled_expected_output("token_gate", 0, 1e-5, 1e-8)
+    first = sha256(tmp_path / EXECUTORCH_SAMPLES)
+    write_samples(tmp_path, {name: path.read_bytes() for name, path in programs.items()}, recipe_of="token_gate")
+    assert sha256(tmp_path / EXECUTORCH_SAMPLES) == first
