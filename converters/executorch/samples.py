@@ -45,7 +45,7 @@ def _case(program: Program, name: str, inputs: Path) -> MethodTestCase:
     with np.load(inputs, allow_pickle=False) as archive:
         recorded = {each: archive[each] for each in archive.files}
     spec = spec_of(name, recorded)
-    outputs = run_method(load_method(program, name, where="samples"), spec, recorded, threads=1)
+    outputs = run_method(load_method(program, name, threads=1, where="samples"), spec, recorded)
     return MethodTestCase(
         inputs=[torch.from_numpy(recorded[tensor.name].copy()) for tensor in spec.inputs],
         expected_outputs=[torch.from_numpy(outputs[tensor.name]) for tensor in spec.outputs],

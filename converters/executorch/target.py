@@ -58,7 +58,7 @@ class Executorch(Target):
         """Run by ExecuTorch with one thread. path: `<graph id>[.<precision>].pte`."""
         program = open_program(path)
         spec = spec_of(path.name.partition(".")[0], inputs)
-        return run_method(load_method(program, SOURCE_METHOD, where=str(path)), spec, inputs, threads=1)
+        return run_method(load_method(program, SOURCE_METHOD, threads=1, where=str(path)), spec, inputs)
 
     def assemble(self, folder: Path, graph_ids: Sequence[str]) -> None:
         """All graphs into one program; the recorded inputs of the smallest size and what it makes of them beside it.

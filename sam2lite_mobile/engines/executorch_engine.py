@@ -24,7 +24,7 @@ from sam2lite_mobile.contract import (
     graph_spec,
 )
 from sam2lite_mobile.engines.package_engine import PackageEngine, bank_tokens_of, complete_sizes, not_offered
-from sam2lite_mobile.errors import PackageError, explain
+from sam2lite_mobile.errors import ContractError, PackageError, explain
 from sam2lite_mobile.runtime.engine import EngineDescription
 
 RECIPE_METHOD = "get_recipe"
@@ -60,7 +60,7 @@ class ExecutorchEngine(PackageEngine):
     def run(self, graph_id: str, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
         """Outputs of one graph by name, in arrays of their own."""
         method = self._prepare(graph_id)
-        return run_method(method, self._specs[graph_id], tensors, threads=self._threads)
+        return run_method(method, self._specs[graph_id], tensors)
 
     def spec(self, name: str) -> GraphSpec:
         """The contract's entry of a graph, for this engine's bank. Raises ContractError for an unknown one."""
@@ -78,8 +78,7 @@ class ExecutorchEngine(PackageEngine):
     def _prepare(self, name: str) -> Any:
         self.spec(name)
         if name not in self._methods:
-            set_threads(self._threads)
-            self._methods[name] = load_method(self._program, name, where=str(self._path))
+            self._methods[name] = load_method(self._program, name, threads=self._threads, where=str(self._path))
         return self._methods[name]
 
 
@@ -87,10 +86,23 @@ _pool_threads: list[int] = []
 
 
 def set_threads(threads: int) -> None:
-    """Give the delegate's thread pool, which belongs to the process, this many threads; nothing where it has them."""
-    if _pool_threads != [threads]:
+    """Give the delegate's thread pool, one for the process, this many threads: once, before a method is loaded.
+
+    A loaded method keeps a pointer to the pool, and hangs or worse once the pool is made anew. Raises ContractError
+    where the pool has another number already.
+    """
+    if not _pool_threads:
         _unsafe_reset_threadpool(threads)
-        _pool_threads[:] = [threads]
+        _pool_threads.append(threads)
+    elif _pool_threads != [threads]:
+        raise ContractError(
+            explain(
+                "threads of ExecuTorch",
+                expected=f"{_pool_threads[0]}, as the first engine of this process has",
+                got=threads,
+                do="use the same number, or another process",
+            )
+        )
 
 
 def open_program(path: Path) -> Program:
@@ -103,17 +115,17 @@ def open_program(path: Path) -> Program:
         raise _broken(str(path), "a program that ExecuTorch loads", error) from error
 
 
-def load_method(program: Program, name: str, *, where: str) -> Any:
-    """A method, its weights packed. Raises PackageError where it does not load."""
+def load_method(program: Program, name: str, *, threads: int, where: str) -> Any:
+    """A method, its weights packed. Raises PackageError where it does not load, ContractError as `set_threads`."""
+    set_threads(threads)
     try:
         return program.load_method(name)
     except RuntimeError as error:
         raise _broken(f"{where}: {name}", "a method that this runtime has the delegate for", error) from error
 
 
-def run_method(method: Any, spec: GraphSpec, tensors: Tensors, *, threads: int) -> dict[str, NDArray[np.float32]]:
+def run_method(method: Any, spec: GraphSpec, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
     """The outputs of a graph's method by name, copied out of the runtime's memory."""
-    set_threads(threads)
     arguments = [torch.from_numpy(_writable(tensors[each.name])) for each in spec.inputs]
     outputs = method.execute(arguments)
     return {each.name: output.numpy().copy() for each, output in zip(spec.outputs, outputs, strict=True)}

@@ -229,7 +229,7 @@ def test_merged_program_has_every_method_and_equal_weights_once(
     inputs = [torch.from_numpy(toy.inputs["token_gate"][t.name]) for t in contract.graph_spec("token_gate").inputs]
     alone = open_program(programs["token_gate"]).load_method(SOURCE_METHOD).execute(inputs)[0].clone()
     for name in ("first", "token_gate"):
-        assert torch.equal(load_method(program, name, where="merged").execute(inputs)[0], alone)
+        assert torch.equal(load_method(program, name, threads=1, where="merged").execute(inputs)[0], alone)
 
 
 def test_constants_of_each_method_stay_its_own(tmp_path: Path) -> None:

@@ -148,3 +148,10 @@ def test_tensors_beyond_the_contracts_are_seen(tmp_path: Path) -> None:
     program = open_program(path)
     assert list(method_tensors(program, "prompt_encoder", where="")[0]) == ["points", "labels", "tensor 2"]
     assert recipe_of(program) == "as built"
+
+
+def test_second_engine_with_another_number_of_threads_is_refused(folder: Path) -> None:
+    ExecutorchEngine(folder).load(["token_gate"])
+    ExecutorchEngine(folder).load(["token_gate"])
+    with pytest.raises(ContractError, match="threads of ExecuTorch: expected 1, as the first engine"):
+        ExecutorchEngine(folder, threads=2).load(["token_gate"])
