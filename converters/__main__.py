@@ -47,7 +47,7 @@ def _register(name: str) -> None:
     def command(
         student: StudentName = "nano",
         checkpoint: Checkpoint = None,
-        recipe: Recipe = "fp16",
+        recipe: Recipe = entry.recipe,
         out: Out = Path(entry.out),
         sizes: Sizes = ALL_SIZES,
         bank_tokens: BankTokens = contract.BANK_TOKENS,

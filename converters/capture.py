@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.quantization.policy import quantizable_layers
@@ -25,11 +26,15 @@ class CapturedGraph:
 
 
 def capture(student: Student, spec: GraphSpec, *, bank_tokens: int) -> CapturedGraph:
-    """Trace a graph at its size. The arguments of `forward` have the contract's names, so the inputs do too."""
+    """Trace a graph of the student at its size."""
+    return capture_module(student.graph(spec.graph), spec, bank_tokens=bank_tokens)
+
+
+def capture_module(module: nn.Module, spec: GraphSpec, *, bank_tokens: int) -> CapturedGraph:
+    """Trace what stands for a graph at its size. `forward`'s arguments have the contract's names, so the inputs do."""
     examples = example_inputs(spec.graph, spec.size or 512, bank_tokens=bank_tokens)
     arguments = tuple(examples[tensor.name] for tensor in spec.inputs)
-    module = student.graph(spec.graph).eval()
     layers = tuple(quantizable_layers(module))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own tree specs, met while it copies its graph
-        return CapturedGraph(spec, torch.export.export(module, arguments), layers)
+        return CapturedGraph(spec, torch.export.export(module.eval(), arguments), layers)

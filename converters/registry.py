@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A target's class, imported on use; a line of help; where its package goes by default; the extra it needs."""
+    """A target's class, imported on use; a line of help; the extra it needs; where its package goes, and its recipe."""
 
     module: str
     name: str
     help: str
     out: str
     extra: str
+    recipe: str = "fp16"
 
 
 TARGETS = {
@@ -33,6 +34,14 @@ TARGETS = {
     ),
     "onnx": Entry(
         "converters.onnx.target", "Onnx", "a folder of models for ONNX Runtime 1.18 or later", "dist/onnx", "onnx"
+    ),
+    "executorch": Entry(
+        "converters.executorch.target",
+        "Executorch",
+        "a program for ExecuTorch 1.5 with the XNNPACK delegate",
+        "dist/executorch",
+        "executorch",
+        "w8a8",
     ),
     "tensorrt": Entry(
         "converters.onnx.target", "TensorRT", "the same models in TensorRT 10's form", "dist/tensorrt", "onnx"

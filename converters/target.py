@@ -11,11 +11,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.capture import CapturedGraph
+from converters.capture import CapturedGraph, capture
+from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.package.manifest import Manifest, Runtime
 from sam2lite_mobile.quantization.policy import Policy
 from sam2lite_mobile.quantization.ranges import LayerRanges
 from sam2lite_mobile.runtime.engine import Engine
+from sam2lite_mobile.student.student import Student
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -49,6 +51,10 @@ class Target(ABC):
     source_folders: ClassVar[tuple[str, ...]]
     suffix: ClassVar[str]
     runs_as: ClassVar[str]
+
+    def capture(self, student: Student, spec: GraphSpec, *, bank_tokens: int) -> CapturedGraph:
+        """A graph as it is converted from: as the student has it, unless a runtime wants it written differently."""
+        return capture(student, spec, bank_tokens=bank_tokens)
 
     @abstractmethod
     def convert(self, graph: CapturedGraph, path: Path, *, precision: GraphPrecision, student_size: str) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from converters.capture import capture
 from converters.gates import graph_gate
 from converters.registry import open_target
 from converters.target import GraphPrecision, Target, Tensors
@@ -56,7 +55,7 @@ def convert_and_gate(task: GraphTask) -> GraphOutcome:
     started = time.monotonic()
     chosen = open_target(task.target)
     student = load_student(task.checkpoint)
-    captured = capture(student, task.spec, bank_tokens=task.bank_tokens)
+    captured = chosen.capture(student, task.spec, bank_tokens=task.bank_tokens)
     with np.load(task.inputs, allow_pickle=False) as archive:
         inputs = {name: archive[name] for name in archive.files}
     engine = TorchEngine(student, bank_tokens=task.bank_tokens, tuned=False)  # what was exported, to the last kernel

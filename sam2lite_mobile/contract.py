@@ -55,6 +55,11 @@ SWIFT_MODELS_FOLDER = "Sources/SAM2LiteModels/Models"
 """Where an iOS package keeps its models, `<graph id>.mlpackage`."""
 ONNX_MODELS_FOLDER = "models"
 """Where an ONNX package keeps its models, `<graph id>.onnx`, and the weights that they share."""
+EXECUTORCH_MODELS_FOLDER = "models"
+EXECUTORCH_PROGRAM = "sam2lite.pte"
+"""Where an ExecuTorch package keeps its program, which has a method for every graph id."""
+EXECUTORCH_SAMPLES = "samples.bpte"
+"""Beside it, the same for the smallest size alone, with inputs and expected outputs to check a device with."""
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,13 @@ def _onnx(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
     return _of_budget(OnnxEngine(folder, threads=threads), folder, bank_tokens)
 
 
+def _executorch(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
+    folder = _package("executorch", source)
+    from sam2lite_mobile.engines.executorch_engine import ExecutorchEngine
+
+    return _of_budget(ExecutorchEngine(folder, threads=threads), folder, bank_tokens)
+
+
 def _package(name: str, source: Path | None) -> Path:
     if source is None:
         raise ContractError(
@@ -76,6 +83,7 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
         "torch": EngineEntry(_torch, takes="checkpoint", extra="torch"),
         "coreml": EngineEntry(_coreml, takes="package", extra="coreml"),
         "onnx": EngineEntry(_onnx, takes="package", extra="onnx"),
+        "executorch": EngineEntry(_executorch, takes="package", extra="executorch"),
     }
 )
 

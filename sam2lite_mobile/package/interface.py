@@ -12,6 +12,7 @@ from msgspec import Struct
 from sam2lite_mobile.contract import TensorSpec
 from sam2lite_mobile.errors import PackageError, explain
 from sam2lite_mobile.mlprogram.proto import new_model
+from sam2lite_mobile.package.executorch_program import read_executorch_interface
 from sam2lite_mobile.package.manifest import Runtime, Tensor
 from sam2lite_mobile.package.onnx_models import read_onnx_interface
 from sam2lite_mobile.package.tree import path_fault, read_regular_file
@@ -81,11 +82,13 @@ def read_spec(path: Path) -> Any:
     return model
 
 
-def read_interface(path: Path, runtime: Runtime) -> tuple[dict[str, str], dict[str, str]]:
+def read_interface(path: Path, runtime: Runtime, graph_id: str) -> tuple[dict[str, str], dict[str, str]]:
     """Inputs and outputs of a graph: name -> type in words, as `type_in_words` spells the types of a manifest.
 
-    Raises PackageError where the file or folder cannot be read.
+    graph_id: of the graph, where one file holds several. Raises PackageError where the file or folder cannot be read.
     """
+    if runtime == "executorch":
+        return read_executorch_interface(path, graph_id)
     return read_onnx_interface(path) if runtime == "onnx" else read_mlpackage_interface(path)
 
 

@@ -15,7 +15,7 @@ MANIFEST_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 SCHEMA_NAME = "manifest.schema.json"
 
-Runtime = Literal["coreml", "onnx"]
+Runtime = Literal["coreml", "onnx", "executorch"]
 """What runs the graphs of a package."""
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64, description="SHA-256, hex")]
 Name = Annotated[str, Meta(pattern="^[a-z0-9_]+$", max_length=64)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sam2lite_mobile.errors import DataError, PackageError, explain
+from sam2lite_mobile.package.executorch import write_executorch_package
 from sam2lite_mobile.package.files import staged_folder
 from sam2lite_mobile.package.manifest import MANIFEST_NAME, Manifest
 from sam2lite_mobile.package.onnx import write_onnx_package
@@ -46,6 +47,23 @@ def publish_onnx(
     _publish(
         target,
         lambda staging: write_onnx_package(
+            staging, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
+        ),
+    )
+    return target
+
+
+def publish_executorch(
+    target: Path, *, models: Mapping[str, Path], manifest: Manifest, readme: Path, model_card: Path, licence: Path
+) -> Path:
+    """`target`, holding the ExecuTorch package; as `publish_ios`.
+
+    models: graph id -> a file beside the program that holds the graph, for every graph at every size of
+    `manifest.sizes`.
+    """
+    _publish(
+        target,
+        lambda staging: write_executorch_package(
             staging, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
         ),
     )

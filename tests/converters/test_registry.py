@@ -28,7 +28,7 @@ def test_every_recipe_of_a_target_has_all_limits(name: str) -> None:
 
 
 def test_unknown_target_is_refused() -> None:
-    with pytest.raises(ContractError, match="target: expected coreml, onnx, tensorrt, got tvm"):
+    with pytest.raises(ContractError, match="target: expected coreml, onnx, executorch, tensorrt, got tvm"):
         open_target("tvm")
 
 
@@ -51,7 +51,7 @@ def test_broken_installation_is_not_taken_for_a_missing_tool(monkeypatch: pytest
 
 
 def test_help_imports_no_framework() -> None:
-    frameworks = "{'torch', 'coremltools', 'onnx', 'onnxruntime'}"
+    frameworks = "{'torch', 'coremltools', 'onnx', 'onnxruntime', 'executorch', 'torchao'}"
     script = f"import sys, converters.__main__; print(sorted({frameworks} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert run.stdout.strip() == "[]", run.stderr

@@ -110,7 +110,7 @@ def test_file_that_the_package_does_not_name_is_refused(convert, tmp_path: Path)
 
 
 def test_interface_is_that_of_the_contract_with_a_picture_as_image(models) -> None:
-    assert read_interface(models["image_encoder_256"], "coreml") == (
+    assert read_interface(models["image_encoder_256"], "coreml", "image_encoder_256") == (
         {"image": "image RGB 256 x 256"},
         {
             "features": "array float32 [1, 256, 16, 16]",
@@ -137,7 +137,7 @@ def test_broken_manifest_of_a_core_ml_package_is_refused(models, tmp_path: Path,
     copy = shutil.copytree(models["token_gate"], tmp_path / "copy.mlpackage")
     (copy / "Manifest.json").write_bytes(content)
     with pytest.raises(PackageError, match=words):
-        read_interface(copy, "coreml")
+        read_interface(copy, "coreml", "image_encoder_256")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff\xff\xff", b""])
@@ -145,4 +145,4 @@ def test_specification_that_is_no_ml_program_is_refused(models, tmp_path: Path, 
     copy = shutil.copytree(models["token_gate"], tmp_path / "copy.mlpackage")
     spec_path(copy).write_bytes(content)
     with pytest.raises(PackageError, match=r"model\.mlmodel: expected"):
-        read_interface(copy, "coreml")
+        read_interface(copy, "coreml", "image_encoder_256")

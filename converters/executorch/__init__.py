@@ -1,0 +1,1 @@
+"""ExecuTorch: programs for the XNNPACK delegate, INT8 as PT2E quantization by the policy."""
