@@ -33,6 +33,13 @@ _ONNX_FLOAT: GraphLimits = {
     "memory_encoder": 107.0,  # 113.3
     "token_gate": 130.0,  # 139.8
 }
+_TFLITE_FLOAT: GraphLimits = {
+    "image_encoder": 106.0,
+    "prompt_encoder": 128.0,
+    "mask_decoder": 110.0,
+    "memory_encoder": 110.0,
+    "token_gate": 128.0,
+}
 GRAPH_LIMITS: dict[str, dict[str, GraphLimits]] = {
     # target -> precision -> graph -> dB. Behind each, the minimum over outputs and sizes that the default student
     # reaches (Core ML: six sizes; ONNX: 256 and 512 px); an exact output counts as what float32 can promise.
@@ -58,6 +65,12 @@ GRAPH_LIMITS: dict[str, dict[str, GraphLimits]] = {
         "w8": {**_ONNX_FLOAT, "image_encoder": 23.0, "mask_decoder": 49.0},  # 29.4, 55.3
         "w8a8": {**_ONNX_FLOAT, "image_encoder": 19.0, "mask_decoder": 39.0},  # 25.4, 45.2
     },
+}
+GRAPH_LIMITS["tflite"] = {
+    "fp32": _TFLITE_FLOAT,
+    "fp16": _TFLITE_FLOAT,
+    "w8": {**_TFLITE_FLOAT, "image_encoder": 24.0, "mask_decoder": 49.0},
+    "w8a8": {**_TFLITE_FLOAT, "image_encoder": 19.0, "mask_decoder": 38.0},
 }
 GRAPH_LIMITS["tensorrt"] = GRAPH_LIMITS["onnx"] | {
     "w8a8": {**_ONNX_FLOAT, "image_encoder": 18.0, "mask_decoder": 37.0},  # 24.2, 43.0

@@ -37,6 +37,13 @@ TARGETS = {
     "tensorrt": Entry(
         "converters.onnx.target", "TensorRT", "the same models in TensorRT 10's form", "dist/tensorrt", "onnx"
     ),
+    "tflite": Entry(
+        "converters.tflite.target",
+        "Tflite",
+        "a folder with one model for LiteRT, for Android",
+        "dist/android",
+        "tflite",
+    ),
 }
 
 

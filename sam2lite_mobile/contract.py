@@ -56,6 +56,9 @@ SWIFT_MODELS_FOLDER = "Sources/SAM2LiteModels/Models"
 ONNX_MODELS_FOLDER = "models"
 """Where an ONNX package keeps its models, `<graph id>.onnx`, and the weights that they share."""
 
+TFLITE_MODEL = "models/sam2lite.tflite"
+"""Where an Android package keeps its model: one file, a signature for every graph id."""
+
 
 @dataclass(frozen=True)
 class TensorSpec:

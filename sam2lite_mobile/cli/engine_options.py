@@ -13,11 +13,13 @@ from sam2lite_mobile.errors import ContractError, DataError, explain
 if TYPE_CHECKING:
     from sam2lite_mobile.runtime.engine import Engine
 
-EngineName = Annotated[str, typer.Option("--engine", metavar="torch|coreml|onnx", help="What runs the graphs.")]
+EngineName = Annotated[str, typer.Option("--engine", metavar="torch|coreml|onnx|tflite", help="What runs the graphs.")]
 Checkpoint = Annotated[
     Path | None, typer.Option("--checkpoint", metavar="FILE", help="Weights for torch; those in assets/ if left out.")
 ]
-Package = Annotated[Path | None, typer.Option("--package", metavar="DIR", help="Package folder, for coreml and onnx.")]
+Package = Annotated[
+    Path | None, typer.Option("--package", metavar="DIR", help="Package folder, for coreml, onnx, tflite.")
+]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor threads that the engine may use.")]
 Size = Annotated[int, typer.Option("--size", metavar="R", help="Input size: 256, 304, 352, 416, 464 or 512 pixels.")]
 Window = Annotated[int, typer.Option("--window", metavar="W", help="Memory window: 2 to 8 frames, plus the anchors.")]

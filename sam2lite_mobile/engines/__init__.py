@@ -50,6 +50,13 @@ def _onnx(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
     return _of_budget(OnnxEngine(folder, threads=threads), folder, bank_tokens)
 
 
+def _tflite(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
+    folder = _package("tflite", source)
+    from sam2lite_mobile.engines.tflite_engine import TfliteEngine
+
+    return _of_budget(TfliteEngine(folder, threads=threads), folder, bank_tokens)
+
+
 def _package(name: str, source: Path | None) -> Path:
     if source is None:
         raise ContractError(
@@ -76,6 +83,7 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
         "torch": EngineEntry(_torch, takes="checkpoint", extra="torch"),
         "coreml": EngineEntry(_coreml, takes="package", extra="coreml"),
         "onnx": EngineEntry(_onnx, takes="package", extra="onnx"),
+        "tflite": EngineEntry(_tflite, takes="package", extra="tflite"),
     }
 )
 

@@ -138,7 +138,7 @@ def _check_declared(graph: GraphFile, spec: GraphSpec) -> Iterator[Check]:
 def _check_package(folder: Path, graph: GraphFile, runtime: Runtime) -> Iterator[Check]:
     """The manifest's tensors against those that the graph's own file declares."""
     try:
-        found_inputs, found_outputs = read_interface(folder / graph.path, runtime)
+        found_inputs, found_outputs = read_interface(folder / graph.path, runtime, graph.id)
     except PackageError as error:
         yield failed("tensors", graph.path, expected="a readable graph", got=error, do=_BUILD_AGAIN)
         return

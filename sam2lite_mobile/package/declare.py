@@ -69,7 +69,7 @@ def declare_graph(spec: GraphSpec, folder: Path, *, path: str, runtime: Runtime)
     """
     whole = folder / path
     files = list_files(whole) if whole.is_dir() else ()
-    inputs, outputs = read_interface(whole, runtime)
+    inputs, outputs = read_interface(whole, runtime, spec.id)
     return GraphFile(
         id=spec.id,
         graph=spec.graph,

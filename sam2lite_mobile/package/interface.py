@@ -14,6 +14,7 @@ from sam2lite_mobile.errors import PackageError, explain
 from sam2lite_mobile.mlprogram.proto import new_model
 from sam2lite_mobile.package.manifest import Runtime, Tensor
 from sam2lite_mobile.package.onnx_models import read_onnx_interface
+from sam2lite_mobile.package.tflite_models import read_tflite_interface
 from sam2lite_mobile.package.tree import path_fault, read_regular_file
 
 PACKAGE_MANIFEST = "Manifest.json"
@@ -81,11 +82,13 @@ def read_spec(path: Path) -> Any:
     return model
 
 
-def read_interface(path: Path, runtime: Runtime) -> tuple[dict[str, str], dict[str, str]]:
+def read_interface(path: Path, runtime: Runtime, graph: str = "") -> tuple[dict[str, str], dict[str, str]]:
     """Inputs and outputs of a graph: name -> type in words, as `type_in_words` spells the types of a manifest.
 
-    Raises PackageError where the file or folder cannot be read.
+    graph: its id, for files that hold several. Raises PackageError where the file or folder cannot be read.
     """
+    if runtime == "tflite":
+        return read_tflite_interface(path, graph)
     return read_onnx_interface(path) if runtime == "onnx" else read_mlpackage_interface(path)
 
 
