@@ -41,6 +41,7 @@ class Layer:
 def find_layers(graph: Graph, captured: CapturedGraph) -> list[Layer]:
     """Every layer of a captured graph in its model, in the order of execution; a layer may be called several times.
 
+    Of layers with equal weights that read the same tensor the converter makes one, as it may of an untrained student.
     Raises ConversionError where one is not found as often as it is called, or could be any of several.
     """
     calls = list(_calls(captured))
@@ -59,7 +60,7 @@ def find_layers(graph: Graph, captured: CapturedGraph) -> list[Layer]:
         if matching:
             name = _one_of(matching, _names(graph, operator), where=captured.spec.id)
             found.append(Layer(name, operator, matching[name]))
-    _require_all(captured.spec.id, [name for name, _ in calls], [layer.name for layer in found])
+    _require_all(captured.spec.id, calls, [layer.name for layer in found])
     return found
 
 
@@ -135,13 +136,21 @@ def _called_modules(layer: str) -> list[str]:
     return [part for part, following in zip(parts, [*parts[1:], ""], strict=True) if not following.isdigit()]
 
 
-def _require_all(where: str, called: list[str], found: list[str]) -> None:
-    wrong = sorted(name for name in {*called, *found} if called.count(name) != found.count(name))
+def _require_all(where: str, calls: list[tuple[str, NDArray[np.float32]]], found: list[str]) -> None:
+    """Each weight is found as often as it is used; where several layers have it, at least once."""
+    groups: dict[bytes, list[str]] = {}
+    for name, values in calls:
+        groups.setdefault(values.tobytes(), []).append(name)
+    wrong = []
+    for names in groups.values():
+        count = sum(name in names for name in found)
+        if not (count == len(names) or (len(set(names)) > 1 and 0 < count < len(names))):
+            wrong += sorted(set(names))
     if wrong:
         raise ConversionError(
             explain(
                 f"{where} to TFLite",
-                expected=f"{len(called)} layers, each as often as it is called",
+                expected=f"{len(calls)} layers, each as often as it is called",
                 got=f"{len(found)}; not {', '.join(wrong[:4])}",
                 do="look for what the converter folds into their weights",
             )

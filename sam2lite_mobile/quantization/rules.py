@@ -120,15 +120,15 @@ EXCEPTIONS = (
         "last layers, whose product is the mask: 45.0 (embedding.2) and 50.0 dB (head.out) of the logits in int8",
     ),
     ExceptionRule(
-        ("w8a8",),
+        ("w8", "w8a8"),
         r"token_gate\..*",
         "fp16",
         "its scores are compared with each other, and hidden_1 takes keys, values and an age of 0..1 in one range: "
-        "20.8 dB of the scores in int8",
+        "20.8 dB of the scores in int8; with the gate that starts as the rule int8 weights alone leave 9.5 dB",
     ),
 )
 """Left in int8 after trying: patches.blocks.[23] (in fp16, features of w8a8 28.4 to 31.8 dB, logits no better) and
-image_encoder.enter (28.1 to 28.4 dB). `w8` needs no more than its three: any other layer's int8 weights leave 40 dB or
+image_encoder.enter (28.1 to 28.4 dB). `w8` needs no more than its four: any other layer's int8 weights leave 40 dB or
 more of the features (patches.blocks.3.project 36.3), and 54 dB or more of the logits behind the encoder."""
 
 FLOAT_OPERATIONS = (

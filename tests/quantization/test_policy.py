@@ -88,7 +88,7 @@ def test_every_weight_and_parameter_with_two_axes_is_in_a_layer() -> None:
         ("mask_decoder.head.mix_4", (8, 16), (8, 8)),
         ("mask_decoder.head.out", (8, 16), (16, 16)),
         ("memory_encoder.learned.0", (8, 16), (16, 16)),
-        ("token_gate.hidden_2", (8, 16), (16, 16)),
+        ("token_gate.hidden_2", (16, 16), (16, 16)),
     ],
 )
 def test_bits_of_a_layer(layer: str, w8: tuple[int, int], w8a8: tuple[int, int]) -> None:
