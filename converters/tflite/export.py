@@ -30,13 +30,14 @@ def export(graph: CapturedGraph) -> Any:
 
     Raises ConversionError where an operation has no counterpart.
     """
-    import litert_torch  # here, since it takes ten seconds and what reads, merges or runs models can do without
-
     spec = graph.spec
     arguments = graph.program.example_inputs
     if arguments is None:
         raise ConversionError(explain(f"{spec.id} to TFLite", expected="example inputs", got="none", do="capture it"))
     with _quiet():
+        # Here, since it takes ten seconds and what reads, merges or runs models can do without.
+        import litert_torch
+
         try:
             module = _with_barriers(graph.program.module())
             converted = litert_torch.convert(module, arguments[0]).model_content()

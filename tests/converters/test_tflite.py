@@ -1,8 +1,9 @@
-"""TFLite: every layer found, integers where the policy has them, all nodes on the delegate, one model for all graphs."""
+"""TFLite: every layer found, integers where the policy has them, one model for all graphs, the same bytes again."""
 
 from __future__ import annotations
 
 import functools
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -14,8 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from converters import limits
+from converters.build import build
+from converters.calibration import calibration_path
 from converters.capture import CapturedGraph, capture
 from converters.gates import snr_db
+from converters.options import BuildOptions, Reporter
 from converters.registry import open_target
 from converters.target import GraphPrecision
 from converters.tflite.export import export
@@ -25,14 +30,17 @@ from converters.tflite.merge import merge
 from converters.tflite.quantize import int8_weight
 from converters.tflite.target import Tflite
 from sam2lite_mobile import contract
+from sam2lite_mobile.engines import create_engine
 from sam2lite_mobile.engines.tflite_engine import TfliteEngine
 from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.errors import ContractError, ConversionError
+from sam2lite_mobile.package.verify import verify_package
 from sam2lite_mobile.quantization.fake_quant import fake_quantized
 from sam2lite_mobile.quantization.policy import graph_precision, precision_policy, quantizable_layers
 from sam2lite_mobile.quantization.ranges import LayerRanges, observed_ranges
+from sam2lite_mobile.student.checkpoint import checkpoint_hash
 from sam2lite_mobile.student.student import Student
-from tests.converters.conftest import SIZE, Toy
+from tests.converters.conftest import FRAMES, SIZE, Toy
 from tests.repository import ROOT
 from tests.tflite_models import contract_model
 
@@ -262,10 +270,50 @@ def test_types_of_stored_weights_follow_the_recipe(written: dict[str, Path]) -> 
         assert kinds <= names <= {*kinds, FLOAT32}
 
 
+def calibrated(toy: Toy, ranges: dict[str, LayerRanges], folder: Path) -> Path:
+    """The toy's checkpoint in a folder of its own, with a calibration beside it."""
+    checkpoint = folder / "toy.safetensors"
+    checkpoint.write_bytes(toy.checkpoint.read_bytes())
+    layers = {
+        name: {"input": [r.input.low, r.input.high], "output": [r.output.low, r.output.high]}
+        for name, r in ranges.items()
+    }
+    content = {"checkpoint_sha256": checkpoint_hash(checkpoint), "recipe": "w8a8", "source": "test", "frames": 128}
+    content |= {"seed": 0, "sequences": ["a"], "layers": layers}
+    calibration_path(checkpoint).write_text(json.dumps(content))
+    return checkpoint
+
+
+@pytest.mark.slow
+def test_package_in_w8a8_is_built_verified_and_tracks(toy: Toy, ranges: dict[str, LayerRanges], tmp_path: Path) -> None:
+    out = tmp_path / "android"
+    options = BuildOptions(
+        checkpoint=calibrated(toy, ranges, tmp_path),
+        out=out,
+        recipe="w8a8",
+        sizes=(SIZE,),
+        gate_clips=(),
+        accuracy_frames=FRAMES,
+        workers=1,
+    )
+    with pytest.MonkeyPatch.context() as patch:  # a toy's masks are noise: what it loses says nothing
+        patch.setitem(limits.CLIP_LIMITS, "w8a8", 0.0)
+        patch.setitem(limits.ACCURACY_LIMITS, "w8a8", 100.0)
+        build(open_target("tflite"), options, Reporter())
+    report = verify_package(out)
+    assert report.passed, [f"{check.what}: {check.got}" for check in report.failures]
+    engine = create_engine("tflite", source=out)
+    assert (engine.sizes, engine.describe().precision) == ((SIZE,), "w8a8")
+
+
 _SCRIPT = """
 import sys, torch
 from pathlib import Path
+from converters import limits
+from converters.build import build
+from converters.calibration import calibration_path
 from converters.capture import capture
+from converters.options import BuildOptions, Reporter
 from converters.registry import open_target
 from converters.target import GraphPrecision
 from sam2lite_mobile import contract

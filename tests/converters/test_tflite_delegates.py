@@ -1,4 +1,4 @@
-"""TFLite's delegates: what they leave out is found and refused, and what is rewritten for them gives the same values."""
+"""TFLite's delegates: what they leave out is refused, and what is rewritten for them gives the same values."""
 
 from __future__ import annotations
 
