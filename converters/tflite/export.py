@@ -1,8 +1,9 @@
 """One graph of the student to a TFLite model in float32 whose layers are still the student's.
 
 The converter folds what surrounds a layer into its weights: the gains of a LayerNorm in front of it, and its bias. Then
-neither the integers nor the ranges of the policy fit. So each Linear reads through an optimization barrier, which holds
-folding off and is gone from the model that comes out. The time of a frame is the same with and without.
+neither the integers nor the ranges of the policy fit. It also adds that bias to a table of positions, of which each
+layer then has one of its own. So each Linear reads, and each LayerNorm writes, through an optimization barrier, which
+holds folding off and is gone from the model that comes out. The time of a frame is the same with and without.
 """
 
 from __future__ import annotations
@@ -56,14 +57,21 @@ def export(graph: CapturedGraph) -> Any:
 def _with_barriers(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
     from litert_torch.backend.optimization_barrier import optimization_barrier_op
 
+    def held(tensor: torch.fx.Node, *, after: torch.fx.Node) -> torch.fx.Node:
+        with module.graph.inserting_after(after):
+            # Of two tensors, since what is made of a barrier for one cannot be indexed.
+            both = module.graph.call_function(optimization_barrier_op, ([tensor, tensor],))
+        with module.graph.inserting_after(both):
+            return module.graph.call_function(operator.getitem, (both, 0))
+
     for node in list(module.graph.nodes):
         if node.target is torch.ops.aten.linear.default:
-            read = node.args[0]
-            with module.graph.inserting_before(node):
-                # Of two tensors, since what is made of a barrier for one cannot be indexed.
-                both = module.graph.call_function(optimization_barrier_op, ([read, read],))
-                held = module.graph.call_function(operator.getitem, (both, 0))
-            node.replace_input_with(read, held)
+            node.args = (held(node.args[0], after=node.prev), *node.args[1:])
+        elif node.target is torch.ops.aten.layer_norm.default:
+            readers = list(node.users)
+            written = held(node, after=node)
+            for reader in readers:
+                reader.replace_input_with(node, written)
     module.recompile()
     return module
 

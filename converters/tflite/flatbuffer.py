@@ -135,8 +135,10 @@ def operator_code(number: int, version: int) -> Any:
 
 def quantization(scales: NDArray[np.float32], zeros: NDArray[np.int64], *, axis: int = 0) -> Any:
     """real = scale * (integer - zero): one pair for a tensor, or one for each place along `axis`."""
-    return schema.QuantizationParametersT(
-        scale=scales.astype(np.float32).reshape(-1), zeroPoint=zeros.reshape(-1), quantizedDimension=axis
+    return _Quantization(
+        scale=np.asarray(scales, np.float32).reshape(-1),
+        zeroPoint=np.asarray(zeros, np.int64).reshape(-1),
+        quantizedDimension=axis,
     )
 
 
@@ -171,9 +173,50 @@ class _Buffer(schema.BufferT):  # type: ignore[misc]
         return int(schema.BufferEnd(builder))
 
 
+class _Builder(flatbuffers.Builder):  # type: ignore[misc]
+    """A builder that knows what units of quantization it has written, by their content."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.written: dict[tuple[Any, ...], int] = {}
+
+
+class _Quantization(schema.QuantizationParametersT):  # type: ignore[misc]
+    """Scales and zero points that lie in a model once, however many tensors have them.
+
+    A weight of a thousand channels has a thousand of each, and so has its bias, at every input size.
+    """
+
+    def Pack(self, builder: _Builder) -> int:  # noqa: N802 - the generated classes call it so
+        scales = np.asarray(self.scale, np.float32)
+        zeros = np.asarray(self.zeroPoint, np.int64)
+        known = ("unit", scales.tobytes(), zeros.tobytes(), int(self.quantizedDimension))
+        if known not in builder.written:
+            vectors = [_vector(builder, values) for values in (scales, zeros)]
+            schema.QuantizationParametersStart(builder)
+            schema.QuantizationParametersAddScale(builder, vectors[0])
+            schema.QuantizationParametersAddZeroPoint(builder, vectors[1])
+            schema.QuantizationParametersAddQuantizedDimension(builder, int(self.quantizedDimension))
+            builder.written[known] = int(schema.QuantizationParametersEnd(builder))
+        return builder.written[known]
+
+
+def _vector(builder: _Builder, values: NDArray[Any]) -> int:
+    known = ("vector", values.dtype.str, values.tobytes())
+    if known not in builder.written:
+        builder.written[known] = int(builder.CreateNumpyVector(values))
+    return builder.written[known]
+
+
 def pack(model: Any) -> bytes:
     """The bytes of a model: the same for the same model."""
     model.buffers = [_Buffer(data=buffer.data) for buffer in model.buffers]
-    builder = flatbuffers.Builder(sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None) + 2**20)
+    for tensor in (each for body in model.subgraphs for each in body.tensors):
+        unit = tensor.quantization
+        known = unit is not None and unit.scale is not None
+        tensor.quantization = (
+            quantization(unit.scale, unit.zeroPoint, axis=int(unit.quantizedDimension)) if known else None
+        )
+    builder = _Builder(sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None) + 2**20)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())

@@ -19,7 +19,7 @@ from converters.tflite.layers import find_layers
 from converters.tflite.merge import merge
 from converters.tflite.quantize import quantize
 from converters.tflite.rewrite import for_delegates
-from converters.tflite.storage import halve
+from converters.tflite.storage import narrow
 from converters.tflite.xnnpack import placement
 from sam2lite_mobile.contract import TFLITE_MODEL
 from sam2lite_mobile.engines.tflite_engine import TfliteEngine, open_interpreter, read_recipe
@@ -61,7 +61,7 @@ class Tflite(Target):
         if precision.name.startswith("w8"):
             quantize(body, layers, precision)
         if precision.name != "fp32":
-            halve(body, exactly=precision.name == "fp16")
+            narrow(body, exactly=precision.name == "fp16")
         size = f" at {graph.spec.size} px" if graph.spec.size else ""
         description = f"SAM2-Lite {student_size}: {graph.spec.graph.replace('_', ' ')}{size}, {precision.name}"
         written = merge([model], description=description, recipe=precision.name)
