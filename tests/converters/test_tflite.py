@@ -25,7 +25,7 @@ from converters.registry import open_target
 from converters.target import GraphPrecision
 from converters.tflite.export import export
 from converters.tflite.flatbuffer import FLOAT16, FLOAT32, INT8, Graph, pack, unpack
-from converters.tflite.layers import find_layers
+from converters.tflite.layers import CHANNEL_AXES, find_layers
 from converters.tflite.merge import merge
 from converters.tflite.quantize import int8_weight
 from converters.tflite.target import Tflite
@@ -65,6 +65,7 @@ def ranges(toy: Toy) -> dict[str, LayerRanges]:
 
 Conversion = tuple[CapturedGraph, bytes]
 QUICK = ("image_encoder", "prompt_encoder", "memory_encoder", "token_gate")
+INTEGER_GRAPHS = ("image_encoder", "mask_decoder")
 DECODER = pytest.param("mask_decoder", marks=pytest.mark.slow)
 """Takes half a minute to convert; what it has beyond the others is tested by hand-made models too."""
 
@@ -115,21 +116,18 @@ def write(conversion: Conversion, folder: Path, precision: str, ranges: dict[str
     return path
 
 
-def integer_weights(model: bytes) -> Counter[str]:
-    """Kinds of the operators that have a weight of int8, straight or behind a DEQUANTIZE."""
+def integer_weights(model: bytes) -> int:
+    """How many operators have a weight of int8 with a scale for each channel, straight or behind a DEQUANTIZE."""
     graph = Graph(unpack(model))
     stored = {int(op.outputs[0]): int(op.inputs[0]) for op in graph.operators if graph.kind(op) == "DEQUANTIZE"}
-    found: Counter[str] = Counter()
+    count = 0
     for operator in graph.operators:
-        if graph.kind(operator) in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        axis = CHANNEL_AXES.get(graph.kind(operator))
+        if axis is not None:
             weight = stored.get(int(operator.inputs[1]), int(operator.inputs[1]))
-            found[graph.kind(operator)] += graph.type(weight) == INT8
-    return found
-
-
-def wanted_integers(toy: Toy, recipe: str, graph: str) -> int:
-    layers = [name for name in quantizable_layers(toy.student()) if name.startswith(f"{graph}.")]
-    return sum(precision_policy(recipe).decide(name).weight_bits == 8 for name in layers)
+            scales = graph.body.tensors[weight].quantization
+            count += graph.type(weight) == INT8 and len(scales.scale) == graph.shape(weight)[axis]
+    return count
 
 
 @pytest.mark.parametrize("graph", [*QUICK, DECODER])
@@ -163,8 +161,12 @@ def test_integers_are_where_the_policy_has_them(
     recipe: str,
     graph: str,
 ) -> None:
-    model = write(converted(graph), tmp_path, shipped(toy, recipe, graph), ranges).read_bytes()
-    assert sum(integer_weights(model).values()) == wanted_integers(toy, recipe, graph)
+    captured, model = converted(graph)
+    policy = precision_policy(recipe)
+    wanted = sum(policy.decide(layer.name).weight_bits == 8 for layer in find_layers(Graph(unpack(model)), captured))
+    written = write(converted(graph), tmp_path, shipped(toy, recipe, graph), ranges).read_bytes()
+    assert integer_weights(written) == wanted
+    assert (wanted > 0) == (graph in (*INTEGER_GRAPHS, "memory_encoder")[: 3 if recipe == "w8" else 2])
 
 
 def test_model_in_fp32_matches_and_halves_match_to_the_bit(toy: Toy, written: dict[str, Path]) -> None:
