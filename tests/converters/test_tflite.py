@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from converters import limits
 from converters.build import build
@@ -229,6 +230,19 @@ def test_layer_without_a_range_is_refused_by_name(
     with pytest.raises(ContractError, match=r"calibration of image_encoder\.enter"):
         write(converted("image_encoder"), tmp_path, "w8a8", known)
     assert not list(tmp_path.iterdir())
+
+
+class _Decomposition(torch.nn.Module):
+    """An operation that TFLite has no counterpart of."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.qr(x)[0]
+
+
+def test_operation_without_counterpart_is_refused_by_the_name_of_its_graph() -> None:
+    program = torch.export.export(_Decomposition(), (torch.eye(4),))
+    with pytest.raises(ConversionError, match=r"token_gate to TFLite: expected a model, got .*linalg"):
+        export(CapturedGraph(contract.graph_spec("token_gate"), program))
 
 
 def test_weights_of_a_depthwise_kernel_have_their_channels_last() -> None:
