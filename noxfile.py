@@ -66,7 +66,7 @@ def run(session: nox.Session, program: str, *arguments: str) -> None:
 
 @nox.session(python=PYTHON, default=False)
 def toolkit(session: nox.Session) -> None:
-    """Make the environment that the sessions with torch share: three converters, video, training, tests, types."""
+    """Make the environment that the sessions with torch share: all converters, video, training, tests, types."""
     if TOOLKIT_VARIABLE in os.environ:
         session.log(f"using {os.environ[TOOLKIT_VARIABLE]}")
         return
@@ -76,7 +76,7 @@ def toolkit(session: nox.Session) -> None:
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     install_torch(session)
-    session.install("-e", ".[coreml,onnx,executorch,video,train]", *group("test"), *group("types"))
+    session.install("-e", ".[coreml,onnx,tflite,executorch,video,train]", *group("test"), *group("types"))
     refuse_cuda(session)
     stamp.write_text(wanted)
 
@@ -91,6 +91,12 @@ def build_ios(session: nox.Session) -> None:
 def build_onnx(session: nox.Session) -> None:
     """Convert the student to ONNX, execute and compare every graph, and write dist/onnx. Options are passed on."""
     run(session, "python", "-m", "converters", "onnx", *session.posargs)
+
+
+@nox.session(python=False, requires=["toolkit"])
+def build_android(session: nox.Session) -> None:
+    """Convert the student to TFLite, execute and compare every graph, and write dist/android. Options are passed on."""
+    run(session, "python", "-m", "converters", "tflite", *session.posargs)
 
 
 @nox.session(python=False, requires=["toolkit"])

@@ -35,6 +35,13 @@ TARGETS = {
     "onnx": Entry(
         "converters.onnx.target", "Onnx", "a folder of models for ONNX Runtime 1.18 or later", "dist/onnx", "onnx"
     ),
+    "tflite": Entry(
+        "converters.tflite.target",
+        "Tflite",
+        "a folder with one model for LiteRT, for Android",
+        "dist/android",
+        "tflite",
+    ),
     "executorch": Entry(
         "converters.executorch.target",
         "Executorch",

@@ -61,6 +61,9 @@ EXECUTORCH_PROGRAM = "sam2lite.pte"
 EXECUTORCH_SAMPLES = "samples.bpte"
 """Beside it, the same for the smallest size alone, with inputs and expected outputs to check a device with."""
 
+TFLITE_MODEL = "models/sam2lite.tflite"
+"""Where an Android package keeps its model: one file, a signature for every graph id."""
+
 
 @dataclass(frozen=True)
 class TensorSpec:

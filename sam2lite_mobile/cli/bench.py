@@ -48,7 +48,7 @@ def bench(
     """Time a frame of the students, stage by stage, beside EdgeTAM's.
 
     Every round runs one frame of every subject on the sample clip, with one object and a full memory bank. Ratios are
-    taken round by round. Weights are random, as speed does not depend on them; --engine coreml or onnx times a package.
+    taken round by round. Weights are random, as speed does not depend on them; another --engine times a package.
 
     Times are on the wall clock and, beside it, on the process's own: where they differ the machine was busy. A long
     run shows that neither memory nor time grows: 10000 frames of nano at 256 px take about ten minutes.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sam2lite_mobile.runtime.engine import Engine
 
 EngineName = Annotated[
-    str, typer.Option("--engine", metavar="torch|coreml|onnx|executorch", help="What runs the graphs.")
+    str, typer.Option("--engine", metavar="torch|coreml|onnx|tflite|executorch", help="What runs the graphs.")
 ]
 Checkpoint = Annotated[
     Path | None, typer.Option("--checkpoint", metavar="FILE", help="Weights for torch; those in assets/ if left out.")

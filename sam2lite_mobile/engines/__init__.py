@@ -50,6 +50,13 @@ def _onnx(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
     return _of_budget(OnnxEngine(folder, threads=threads), folder, bank_tokens)
 
 
+def _tflite(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
+    folder = _package("tflite", source)
+    from sam2lite_mobile.engines.tflite_engine import TfliteEngine
+
+    return _of_budget(TfliteEngine(folder, threads=threads), folder, bank_tokens)
+
+
 def _executorch(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
     folder = _package("executorch", source)
     from sam2lite_mobile.engines.executorch_engine import ExecutorchEngine
@@ -83,6 +90,7 @@ ENGINES: Mapping[str, EngineEntry] = MappingProxyType(
         "torch": EngineEntry(_torch, takes="checkpoint", extra="torch"),
         "coreml": EngineEntry(_coreml, takes="package", extra="coreml"),
         "onnx": EngineEntry(_onnx, takes="package", extra="onnx"),
+        "tflite": EngineEntry(_tflite, takes="package", extra="tflite"),
         "executorch": EngineEntry(_executorch, takes="package", extra="executorch"),
     }
 )

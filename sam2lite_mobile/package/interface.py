@@ -15,6 +15,7 @@ from sam2lite_mobile.mlprogram.proto import new_model
 from sam2lite_mobile.package.executorch_program import read_executorch_interface
 from sam2lite_mobile.package.manifest import Runtime, Tensor
 from sam2lite_mobile.package.onnx_models import read_onnx_interface
+from sam2lite_mobile.package.tflite_models import read_tflite_interface
 from sam2lite_mobile.package.tree import path_fault, read_regular_file
 
 PACKAGE_MANIFEST = "Manifest.json"
@@ -89,6 +90,8 @@ def read_interface(path: Path, runtime: Runtime, graph_id: str) -> tuple[dict[st
     """
     if runtime == "executorch":
         return read_executorch_interface(path, graph_id)
+    if runtime == "tflite":
+        return read_tflite_interface(path, graph_id)
     return read_onnx_interface(path) if runtime == "onnx" else read_mlpackage_interface(path)
 
 

@@ -15,7 +15,7 @@ MANIFEST_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 SCHEMA_NAME = "manifest.schema.json"
 
-Runtime = Literal["coreml", "onnx", "executorch"]
+Runtime = Literal["coreml", "onnx", "tflite", "executorch"]
 """What runs the graphs of a package."""
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64, description="SHA-256, hex")]
 Name = Annotated[str, Meta(pattern="^[a-z0-9_]+$", max_length=64)]
@@ -59,11 +59,11 @@ class Tensor(Entry, frozen=True):
 
 
 class GraphFile(Entry, frozen=True):
-    """One graph at one size: the folder (.mlpackage) or file (.onnx) that holds it, and its interface.
+    """One graph at one size: the folder (.mlpackage) or file (.onnx, .tflite) that holds it, and its interface.
 
     `files` are those of the folder, paths inside it, and `tree_sha256` stands for all of them (`tree.tree_sha256`), so
     that an app can name a compiled copy after it. A graph in a file of its own has no `files`: the file is among those
-    of the manifest, `tree_sha256` is its SHA-256.
+    of the manifest, `tree_sha256` is its SHA-256. A .tflite file holds all graphs, each as the signature `id`.
     `size` is null for graphs that exist once for all sizes.
     """
 

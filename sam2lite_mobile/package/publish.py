@@ -11,6 +11,7 @@ from sam2lite_mobile.package.files import staged_folder
 from sam2lite_mobile.package.manifest import MANIFEST_NAME, Manifest
 from sam2lite_mobile.package.onnx import write_onnx_package
 from sam2lite_mobile.package.swift import write_swift_package
+from sam2lite_mobile.package.tflite import write_tflite_package
 from sam2lite_mobile.package.verify import verify_package
 
 _FAILURES_SHOWN = 5
@@ -64,6 +65,22 @@ def publish_executorch(
     _publish(
         target,
         lambda staging: write_executorch_package(
+            staging, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
+        ),
+    )
+    return target
+
+
+def publish_tflite(
+    target: Path, *, models: Mapping[str, Path], manifest: Manifest, readme: Path, model_card: Path, licence: Path
+) -> Path:
+    """`target`, holding the TFLite package; as `publish_ios`.
+
+    models: graph id -> .tflite for every graph at every size of `manifest.sizes`, the model of all beside them.
+    """
+    _publish(
+        target,
+        lambda staging: write_tflite_package(
             staging, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
         ),
     )

@@ -135,7 +135,7 @@ EXCEPTIONS = (
     ),
 )
 """Left in int8 after trying: patches.blocks.[23] (in fp16, features of w8a8 28.4 to 31.8 dB, logits no better) and
-image_encoder.enter (28.1 to 28.4 dB). `w8` needs no more than its three: any other layer's int8 weights leave 40 dB or
+image_encoder.enter (28.1 to 28.4 dB). `w8` needs no more than its four: any other layer's int8 weights leave 40 dB or
 more of the features (patches.blocks.3.project 36.3), and 54 dB or more of the logits behind the encoder."""
 
 FLOAT_OPERATIONS = (

@@ -108,7 +108,7 @@ def test_memory_and_the_long_run_are_measured_in_processes_of_their_own(
         assert text in call.out
 
 
-@pytest.mark.parametrize("engine", ["coreml", "onnx", "executorch"])
+@pytest.mark.parametrize("engine", ["coreml", "onnx", "tflite", "executorch"])
 def test_package_is_timed_at_the_sizes_that_are_asked_for(
     sam2lite: Run, opened: list[tuple[SubjectSpec, int]], tmp_path: Path, engine: str
 ) -> None:
@@ -128,7 +128,8 @@ def test_package_is_timed_at_the_sizes_that_are_asked_for(
         (("--sizes", "512,512"), "--sizes: expected"),
         (("--engine", "coreml"), "engine coreml: expected --package DIR, got None"),
         (("--engine", "onnx"), "engine onnx: expected --package DIR, got None"),
-        (("--engine", "tpu"), "engine: expected torch or coreml or onnx or executorch"),
+        (("--engine", "tflite"), "engine tflite: expected --package DIR, got None"),
+        (("--engine", "tpu"), "engine: expected torch or coreml or onnx or tflite or executorch"),
         (("--package", "x"), "--package: expected an engine on packages, got engine torch"),
         (("--json", "nowhere/b.json"), "--json: expected a file in an existing folder"),
     ],

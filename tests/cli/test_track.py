@@ -186,7 +186,10 @@ def test_finished_run_is_replaced_only_when_asked(sam2lite: Run, clip: Path, tmp
         (("--point", "9,9", "--start-frame", 6), "start frame: expected 0 to 5, got 6"),
         (("--point", "9,9", "--size", 500), "--size: expected 256 304 352 416 464 512, got 500"),
         (("--point", "9,9", "--window", 9), "--window: expected 2 to 8, got 9"),
-        (("--point", "9,9", "--engine", "tpu"), "engine: expected torch or coreml or onnx or scripted, got 'tpu'"),
+        (
+            ("--point", "9,9", "--engine", "tpu"),
+            "engine: expected torch or coreml or onnx or tflite or scripted, got 'tpu'",
+        ),
         (("--point", "9,9", "--checkpoint", "w"), "engine scripted: expected --package, got --checkpoint w"),
         (("--point", "9,9", "--package", "nowhere"), "--package: expected an existing path, got nowhere"),
         (("--object", "x", "--point", "9,9"), "--object: expected a whole number, got 'x'"),

@@ -28,7 +28,7 @@ def test_every_recipe_of_a_target_has_all_limits(name: str) -> None:
 
 
 def test_unknown_target_is_refused() -> None:
-    with pytest.raises(ContractError, match="target: expected coreml, onnx, executorch, tensorrt, got tvm"):
+    with pytest.raises(ContractError, match="target: expected coreml, onnx, tflite, executorch, tensorrt, got tvm"):
         open_target("tvm")
 
 
@@ -41,6 +41,14 @@ def test_missing_tool_is_named_with_its_install_line(monkeypatch: pytest.MonkeyP
         open_target("onnx")
 
 
+def test_converter_that_is_imported_late_is_missed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from converters.tflite import target
+
+    monkeypatch.setattr(target, "find_spec", lambda name: None)
+    with pytest.raises(MissingBackendError, match=r"the package litert_torch.*pip install 'sam2lite-mobile\[tflite\]'"):
+        open_target("tflite")
+
+
 def test_broken_installation_is_not_taken_for_a_missing_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> object:
         raise ModuleNotFoundError("No module named 'converters.gone'", name="converters.gone")
@@ -51,7 +59,7 @@ def test_broken_installation_is_not_taken_for_a_missing_tool(monkeypatch: pytest
 
 
 def test_help_imports_no_framework() -> None:
-    frameworks = "{'torch', 'coremltools', 'onnx', 'onnxruntime', 'executorch', 'torchao'}"
-    script = f"import sys, converters.__main__; print(sorted({frameworks} & set(sys.modules)))"
+    names = "torch coremltools onnx onnxruntime litert_torch ai_edge_litert executorch torchao".split()
+    script = f"import sys, converters.__main__; print(sorted({set(names)} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert run.stdout.strip() == "[]", run.stderr

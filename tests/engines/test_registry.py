@@ -17,11 +17,12 @@ from tests.runtime.scripted_engine import ScriptedEngine
 
 
 def test_unknown_engine_is_refused_by_name() -> None:
-    with pytest.raises(ContractError, match="engine: expected torch or coreml or onnx or executorch, got 'tpu'"):
+    known = "torch or coreml or onnx or tflite or executorch"
+    with pytest.raises(ContractError, match=f"engine: expected {known}, got 'tpu'"):
         engines.create_engine("tpu")
 
 
-@pytest.mark.parametrize("name", ["coreml", "onnx", "executorch"])
+@pytest.mark.parametrize("name", ["coreml", "onnx", "tflite", "executorch"])
 def test_engines_on_packages_have_no_default(name: str) -> None:
     assert engines.default_source(name) is None
     with pytest.raises(ContractError, match=f"engine {name}: expected a package folder, got none"):
@@ -64,7 +65,7 @@ def test_missing_framework_names_the_extra_and_a_broken_package_does_not(
 
 
 def test_registry_imports_no_framework() -> None:
-    frameworks = "{'torch', 'coremltools', 'onnxruntime', 'executorch'}"
+    frameworks = "{'torch', 'coremltools', 'onnxruntime', 'ai_edge_litert', 'executorch'}"
     script = f"import sys, sam2lite_mobile.engines; print(sorted({frameworks} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert run.stdout.strip() == "[]", run.stderr

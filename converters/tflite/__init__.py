@@ -1,0 +1,1 @@
+"""TFLite: one model for LiteRT, a signature for every graph and size, INT8 by the policy, weights stored once."""

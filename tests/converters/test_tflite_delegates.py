@@ -1,0 +1,158 @@
+"""TFLite's delegates: what they leave out is refused, and what is rewritten for them gives the same values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from converters.tflite.flatbuffer import FLOAT16, FLOAT32, INT8, Graph, pack, quantization, unpack
+from converters.tflite.gpu_delegate import gpu_problems
+from converters.tflite.rewrite import for_delegates
+from converters.tflite.storage import narrow
+from converters.tflite.target import require_delegated
+from converters.tflite.xnnpack import placement
+from sam2lite_mobile.errors import ConversionError, GateError
+from tests.tflite_models import empty_model, finish, one_operator
+
+RNG = np.random.default_rng(0)
+
+
+def executed(model: bytes, x: np.ndarray) -> np.ndarray:
+    result: np.ndarray = Interpreter(model_content=model, num_threads=1).get_signature_runner()(x=x)["y"]
+    return result
+
+
+def product_of_activations() -> Any:
+    """y = x W^T where W is computed from x: what the converter makes of some batched products."""
+    graph, inputs = empty_model("m", {"x": (1, 6, 4)})
+    doubled, weights, y = (graph.add_tensor(shape, FLOAT32) for shape in ((1, 6, 4), (6, 4), (1, 6, 6)))
+    two, sides = graph.add_constant(np.asarray(2, np.float32)), graph.add_constant(np.asarray((6, 4), np.int32))
+    graph.body.operators = [
+        graph.operator("MUL", [inputs["x"], two], [doubled], options=schema.MulOptionsT()),
+        graph.operator("RESHAPE", [doubled, sides], [weights], options=schema.ReshapeOptionsT(newShape=[6, 4])),
+        graph.operator(
+            "FULLY_CONNECTED",
+            [inputs["x"], weights, -1],
+            [y],
+            version=5,
+            options=schema.FullyConnectedOptionsT(keepNumDims=True),
+        ),
+    ]
+    return finish(graph, "m", inputs=inputs, outputs={"y": y})
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [(one_operator("RELU_0_TO_1", (1, 4, 4, 2)), "RELU_0_TO_1"), (product_of_activations(), "FULLY_CONNECTED")],
+)
+def test_node_that_xnnpack_leaves_out_is_refused_and_rewritten_to_the_same_values(model: Any, kind: str) -> None:
+    before = pack(model)
+    found = placement(before)
+    assert [name.split()[0] for name in found.outside] == [kind]
+    with pytest.raises(GateError, match=rf"m on the XNNPACK delegate: expected all of \d nodes.*got 1 outside.*{kind}"):
+        require_delegated(before, where="m")
+    for_delegates(Graph(model))
+    after = pack(model)
+    assert placement(after).outside == ()
+    require_delegated(after, where="m")
+    x = RNG.normal(size=Graph(model).shape(0)).astype(np.float32)
+    assert executed(after, x) == pytest.approx(executed(before, x), rel=1e-6, abs=1e-6)
+
+
+def test_outer_product_is_refused_for_the_gpu_and_rewritten_to_the_same_values() -> None:
+    model = one_operator(
+        "MUL", (1, 8, 1), np.ones((1, 1, 6), np.float32) * 3, options=schema.MulOptionsT(), out=(1, 8, 6)
+    )
+    before = pack(model)
+    with pytest.raises(ConversionError, match=r"m for the GPU delegate.*MUL \(operator 0\): an outer product"):
+        require_delegated(before, where="m")
+    for_delegates(Graph(model))
+    require_delegated(pack(model), where="m")
+    x = RNG.normal(size=(1, 8, 1)).astype(np.float32)
+    assert np.array_equal(executed(pack(model), x), executed(before, x))
+
+
+@pytest.mark.parametrize(
+    ("model", "fault"),
+    [
+        (one_operator("ROUND", (1, 4)), "ROUND (operator 0): not among the operations"),
+        (
+            one_operator("RESHAPE", (1, 4), np.asarray((1, 1, 1, 2, 2), np.int32), out=(1, 1, 1, 2, 2)),
+            "5 axes: [1, 1, 1, 2, 2]",
+        ),
+        (one_operator("ABS", (1, -1)), "an open shape"),
+        (
+            one_operator("SLICE", (4, 4), np.asarray((0, 0), np.int32), np.asarray((2, 2), np.int32), out=(2, 2)),
+            "a cut of 2 axes",
+        ),
+        (one_operator("PAD", (1, 4), np.asarray(((0, 0), (1, 1)), np.int32), out=(1, 6)), "paddings"),
+        (
+            one_operator(
+                "RESIZE_BILINEAR",
+                (1, 2, 2, 1),
+                np.asarray((4, 4), np.int32),
+                options=schema.ResizeBilinearOptionsT(alignCorners=True, halfPixelCenters=True),
+                out=(1, 4, 4, 1),
+            ),
+            "aligned corners",
+        ),
+        (one_operator("SUM", (1, 4), np.asarray((1,), np.float32), out=(1,)), "axes that are no int32 constant"),
+    ],
+)
+def test_rule_of_the_gpu_delegate_that_is_broken_is_named(model: Any, fault: str) -> None:
+    assert any(fault in problem for problem in gpu_problems(Graph(model))), gpu_problems(Graph(model))
+
+
+def test_sound_operators_break_no_rule_of_the_gpu_delegate() -> None:
+    assert gpu_problems(Graph(one_operator("RSQRT", (1, 4, 4, 2)))) == []
+    assert gpu_problems(Graph(one_operator("MUL", (1, 8, 6), np.ones((1, 1, 6), np.float32)))) == []
+
+
+def test_constants_are_narrowed_where_that_loses_nothing_and_biases_never() -> None:
+    exact = RNG.integers(-8, 8, (16, 16)).astype(np.float32)
+    bias = RNG.integers(-8, 8, 16).astype(np.float32)
+    options = schema.FullyConnectedOptionsT()
+    model = one_operator("FULLY_CONNECTED", (2, 16), exact, bias, options=options, out=(2, 16))
+    before = pack(model)
+    narrow(Graph(model), exactly=True)
+    graph = Graph(model)
+    assert [graph.kind(operator) for operator in graph.operators] == ["DEQUANTIZE", "FULLY_CONNECTED"]
+    assert graph.type(int(graph.operators[0].inputs[0])) == FLOAT16
+    x = RNG.normal(size=(2, 16)).astype(np.float32)
+    assert np.array_equal(executed(pack(model), x), executed(before, x))
+    require_delegated(pack(model), where="m")
+
+
+@pytest.mark.parametrize(
+    ("factor", "exactly", "kind"),
+    [(1, True, INT8), (0.5, True, FLOAT16), (1 / 3, True, None), (1 / 3, False, FLOAT16), (1e5, False, None)],
+)
+def test_type_of_a_stored_table(factor: float, exactly: bool, kind: int | None) -> None:
+    values = (RNG.integers(-8, 8, (16, 16)) * 1.0 + 1).astype(np.float32) * np.float32(factor)
+    model = one_operator("MUL", (16, 16), values, options=schema.MulOptionsT())
+    before = pack(model)
+    narrow(Graph(model), exactly=exactly)
+    graph = Graph(model)
+    assert [graph.type(int(operator.inputs[0])) for operator in graph.operators[:-1]] == (
+        [] if kind is None else [kind]
+    )
+    x = RNG.normal(size=(16, 16)).astype(np.float32)
+    assert executed(pack(model), x) == pytest.approx(executed(before, x), rel=0 if exactly else 1e-3)
+    require_delegated(pack(model), where="m")
+
+
+def test_units_of_quantization_lie_in_a_model_once() -> None:
+    unit = quantization(np.full(4096, 0.5, np.float32), np.zeros(4096, np.int64))
+    graph, inputs = empty_model("m", {"x": (1, 4)})
+    alone = len(pack(finish(graph, "m", inputs=inputs, outputs=inputs)))
+    for _ in range(8):
+        graph.add_tensor((4096,), INT8, quantization(unit.scale.copy(), unit.zeroPoint.copy()))
+    data = pack(graph.model)
+    assert len(data) < alone + 1.1 * 4096 * 12
+    assert all(
+        np.array_equal(tensor.quantization.scale, unit.scale) for tensor in unpack(data).subgraphs[0].tensors[1:]
+    )
