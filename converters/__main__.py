@@ -105,6 +105,31 @@ def calibrate(
     console.print(f"[bold green]done[/] {path}")
 
 
+@app.command("policy-table")
+def policy_table(
+    checkpoint: Checkpoint = None,
+    student: StudentName = "nano",
+    recipes: Annotated[str, typer.Option(help="Precision recipes, comma-separated.")] = "w8a8,w8,p6",
+    size: Annotated[int, typer.Option(help="Input size in pixels.")] = 256,
+    out: Annotated[Path, typer.Option(help="Markdown file.")] = Path("docs/precision_by_target.md"),
+) -> None:
+    """Convert the student for every target, read the files back, and write what became of each line of the policy."""
+    from converters.policy_table import write_policy_table
+    from sam2lite_mobile.engines.torch_engine import default_checkpoint
+
+    chosen = (checkpoint or default_checkpoint(student)).resolve()
+    console = Console()
+    with console.status("starting") as status:
+        reporter = Reporter(
+            note=lambda message: console.print(f"  {message}", highlight=False),
+            stage=lambda message: status.update(f"{message} ..."),
+        )
+        write_policy_table(
+            out.resolve(), chosen, targets=tuple(TARGETS), recipes=recipes.split(","), size=size, reporter=reporter
+        )
+    console.print(f"[bold green]done[/] {out}")
+
+
 for _name in TARGETS:
     _register(_name)
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.capture import CapturedGraph, capture
+from converters.operations import Operations
 from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.package.manifest import Manifest, Runtime
 from sam2lite_mobile.quantization.policy import Policy
@@ -63,6 +64,10 @@ class Target(ABC):
     @abstractmethod
     def execute(self, path: Path, inputs: Tensors) -> dict[str, NDArray[np.float32]]:
         """The outputs of a written graph, run as it was saved."""
+
+    @abstractmethod
+    def operations(self, path: Path) -> Operations:
+        """What a written graph computes with, read back from its file."""
 
     def assemble(self, folder: Path, graph_ids: Sequence[str]) -> None:  # noqa: B027 - nothing to do for most targets
         """Make what ships of the graphs in `folder`, where they share something; whole clips are tracked after this."""

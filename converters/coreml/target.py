@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from converters.capture import CapturedGraph
 from converters.coreml.export import convert
+from converters.coreml.operations import operations
+from converters.operations import Operations
 from converters.target import GraphPrecision, Target, Tensors
 from sam2lite_mobile.engines.coreml import CoreMLEngine
 from sam2lite_mobile.mlprogram import Program
@@ -37,6 +39,10 @@ class CoreML(Target):
         """Every operation rounded to the type that the program declares for it."""
         program = Program(path, precision="declared")
         return program.run({name: np.ascontiguousarray(value) for name, value in inputs.items()})
+
+    def operations(self, path: Path) -> Operations:
+        """Read back from the file."""
+        return operations(path)
 
     def engine(self, folder: Path) -> Engine:
         """Core ML itself on macOS, elsewhere the interpreter."""

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from converters.capture import CapturedGraph, capture_module
 from converters.executorch.lower import lower, placement, program_bytes, require_delegated
 from converters.executorch.merge import SOURCE_METHOD, merge
+from converters.executorch.operations import operations
 from converters.executorch.quantize import quantize
 from converters.executorch.reauthored import reauthored
 from converters.executorch.samples import spec_of, write_samples
+from converters.operations import Operations
 from converters.target import GraphPrecision, Target, Tensors
 from sam2lite_mobile import contract
 from sam2lite_mobile.contract import GraphSpec
@@ -59,6 +61,10 @@ class Executorch(Target):
         program = open_program(path)
         spec = spec_of(path.name.partition(".")[0], inputs)
         return run_method(load_method(program, SOURCE_METHOD, threads=1, where=str(path)), spec, inputs)
+
+    def operations(self, path: Path) -> Operations:
+        """Read back from the file."""
+        return operations(path)
 
     def assemble(self, folder: Path, graph_ids: Sequence[str]) -> None:
         """All graphs into one program; the recorded inputs of the smallest size and what it makes of them beside it.

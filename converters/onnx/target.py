@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from converters.capture import CapturedGraph
 from converters.onnx.export import anonymous, export
+from converters.onnx.operations import operations
 from converters.onnx.quantize import ONNX_RUNTIME, TENSORRT, Form, quantize
 from converters.onnx.storage import halve, share_weights
 from converters.onnx.tensorrt import tensorrt_problems
+from converters.operations import Operations
 from converters.target import GraphPrecision, Target, Tensors
 from sam2lite_mobile.engines.onnx_engine import RECIPE_PROPERTY, OnnxEngine, open_session
 from sam2lite_mobile.errors import ConversionError, explain
@@ -62,6 +64,10 @@ class Onnx(Target):
         names = [output.name for output in session.get_outputs()]
         values = session.run(names, {name: np.ascontiguousarray(value) for name, value in inputs.items()})
         return dict(zip(names, values, strict=True))
+
+    def operations(self, path: Path) -> Operations:
+        """Read back from the file."""
+        return operations(path)
 
     def assemble(self, folder: Path, graph_ids: Sequence[str]) -> None:
         """The weights of all sizes into one file."""

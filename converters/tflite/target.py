@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.capture import CapturedGraph
+from converters.operations import Operations
 from converters.target import GraphPrecision, Target, Tensors
 from converters.tflite.export import export
 from converters.tflite.flatbuffer import Graph, pack, unpack
 from converters.tflite.gpu_delegate import gpu_problems
 from converters.tflite.layers import find_layers
 from converters.tflite.merge import merge
+from converters.tflite.operations import operations
 from converters.tflite.quantize import quantize
 from converters.tflite.rewrite import for_delegates
 from converters.tflite.storage import narrow
@@ -75,6 +77,10 @@ class Tflite(Target):
             **{name: np.ascontiguousarray(value) for name, value in inputs.items()}
         )
         return found
+
+    def operations(self, path: Path) -> Operations:
+        """Read back from the file."""
+        return operations(path)
 
     def assemble(self, folder: Path, graph_ids: Sequence[str]) -> None:
         """All graphs into one model."""
