@@ -12,11 +12,13 @@ from converters.capture import capture
 from converters.coreml.export import convert
 from converters.gates import clip_gate, graph_gate, mask_iou, require_passed, snr_db
 from converters.limits import GRAPH_LIMITS, graph_limit
+from converters.target import GraphPrecision
 from sam2lite_mobile import contract
 from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.errors import GateError
 from sam2lite_mobile.mlprogram import Program
 from sam2lite_mobile.package.manifest import GateResult
+from sam2lite_mobile.quantization.policy import precision_policy
 from sam2lite_mobile.student.student import Student
 from tests.converters.conftest import SIZE, Toy
 
@@ -64,7 +66,8 @@ def gate_of(toy: Toy, student: Student, graph: str, precision: str, folder: Path
     """The gates of a (sabotaged) student's converted graph against the honest student in PyTorch."""
     spec = contract.graph_spec(graph, SIZE)
     package = folder / f"{spec.id}.mlpackage"
-    convert(capture(student, spec, bank_tokens=contract.BANK_TOKENS), package, precision=precision, student_size="toy")
+    captured = capture(student, spec, bank_tokens=contract.BANK_TOKENS)
+    convert(captured, package, precision=GraphPrecision(precision, precision_policy(precision)), student_size="toy")
     outputs = Program(package).run(toy.inputs[spec.id])
     reference = toy.engine.run(spec.id, toy.inputs[spec.id])
     return graph_gate(spec, reference, outputs, target="coreml", precision=precision, engine="test")
