@@ -151,6 +151,8 @@ def test_mask_iou_of_empty_masks_is_one() -> None:
 def test_every_graph_has_a_limit_and_none_is_below_the_projects_demand() -> None:
     for precision, least in (("fp32", 90.0), ("fp16", 45.0)):
         for target, limits in GRAPH_LIMITS.items():
+            if precision not in limits:
+                continue  # a recipe that this target does not have
             assert set(limits[precision]) == set(contract.GRAPHS)
             assert all(graph_limit(target, precision, graph).value >= least for graph in contract.GRAPHS)
     assert not graph_limit("coreml", "fp32", "mask_decoder").holds(float("nan"))
