@@ -1,8 +1,11 @@
-"""Continuity: parts of a decoded mask that lie far from where the object just was are dropped, and never remembered.
+"""Continuity: what a decoded mask has far from where the object just was is dropped, and never remembered.
 
 A student as small as ours sees a second camel, or a patch of road, and takes it along; once in memory it stays. What is
-followed moves and grows little from one frame to the next, so a part counts only where it is joined to the surroundings
-of the last mask. All of this happens on 64 x 64 cells, a row in the bits of one whole number: the same on a phone.
+followed moves and grows little from one frame to the next, so a mask counts only in the surroundings of the last one.
+All of this happens on 64 x 64 cells, a row in the bits of one whole number: the same on a phone.
+
+Whether a part is joined to a near one is not asked: a thin bridge that is there in float32 and not in float16 would
+decide about all that is behind it.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ class LastPlace:
         return LastPlace(self.cells, self.unseen + 1)
 
     def surroundings(self) -> Rows:
-        """Cells where a part of the object may appear: around the place, farther with each frame out of view."""
+        """Cells where the object may be: around the place, farther with each frame out of view."""
         area = int(np.bitwise_count(self.cells).sum())
         reach = max(REACH_MIN, isqrt(area) // REACH_DIVISOR) * (1 + self.unseen)
         around = self.cells
@@ -51,14 +54,14 @@ class LastPlace:
             around = grown(around)
         return around
 
-    def keep_joined(self, mask_logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Mask logits [1, 1, m, m] without the parts that are not joined to the surroundings: there, x becomes -|x|.
+    def keep_near(self, mask_logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mask logits [1, 1, m, m] without the cells outside of the surroundings: there, x becomes -|x|. m >= 64.
 
-        m is 64 or more. Parts are joined where their cells touch, diagonally too. Where none is joined to the
-        surroundings, all stay: the object has jumped. Returns the argument itself where nothing was dropped.
+        Where the mask has nothing in the surroundings all of it stays: the object has jumped. Returns the argument
+        itself where nothing was dropped.
         """
         cells = occupied_cells(mask_logits[0, 0] > MASK_LOGIT)
-        kept = joined_cells(cells, self.surroundings())
+        kept = cells & self.surroundings()
         if not kept.any() or np.array_equal(kept, cells):
             return mask_logits
         dropped = at_pixels(cells & ~kept, mask_logits.shape[-1])
@@ -88,13 +91,3 @@ def grown(cells: Rows) -> Rows:
     tall[1:] |= wide[:-1]
     tall[:-1] |= wide[1:]
     return tall
-
-
-def joined_cells(cells: Rows, start: Rows) -> Rows:
-    """Those of the cells that a chain of neighbouring cells joins to one that is also in `start`."""
-    reached = cells & start
-    while True:
-        further = grown(reached) & cells
-        if np.array_equal(further, reached):
-            return reached
-        reached = further

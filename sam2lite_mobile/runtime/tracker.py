@@ -62,7 +62,7 @@ class ObjectResult:
     """One object on one frame.
 
     mask: bool (height, width), empty if the object is not visible. mask_logits: float32 [1, 1, R/4, R/4], as decoded;
-    unless the frame was prompted, parts far from where the object was are made negative (`continuity.py`).
+    unless the frame was prompted, what is far from where the object was is made negative (`continuity.py`).
     quality: predicted IoU (1 for a mask prompt). visibility: logit (16 for a mask prompt). visible: whether the frame
     was written to memory; True on a prompted frame whatever the logit says, because the user said so. prompted: the
     user prompted or corrected the object on this frame. tokens_by_age: bank tokens after this frame, by age in frames.
@@ -266,7 +266,7 @@ class Tracker:
             mask_logits = decoded["mask_logits"]
             if prompt is None and place is not None:
                 with clock.stage("masks"):
-                    mask_logits = place.keep_joined(mask_logits)
+                    mask_logits = place.keep_near(mask_logits)
             quality, visibility = float(decoded["quality"][0, 0]), float(decoded["visibility"][0, 0])
             in_view = visibility > VISIBILITY_LOGIT and bool((mask_logits > MASK_LOGIT).any())
             visible = prompt is not None or in_view

@@ -1,4 +1,4 @@
-"""Continuity: cells of masks, what is joined to what, and which parts of a mask the tracker drops."""
+"""Continuity: cells of masks, their surroundings, and which parts of a mask the tracker drops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from sam2lite_mobile.runtime.continuity import (
     LastPlace,
     at_pixels,
     grown,
-    joined_cells,
     occupied_cells,
 )
 from tests.runtime.scripted_engine import ScriptedEngine, scene
@@ -44,20 +43,6 @@ def grid_of(cells: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 
 grids = arrays.arrays(np.bool_, (CELLS, CELLS), elements=st.booleans(), fill=st.just(False))
-
-
-def flooded(cells: NDArray[np.bool_], start: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The same as `joined_cells`, cell by cell with a stack."""
-    reached = np.zeros_like(cells)
-    waiting = list(zip(*np.nonzero(cells & start), strict=True))
-    while waiting:
-        y, x = waiting.pop()
-        if reached[y, x]:
-            continue
-        reached[y, x] = True
-        for v in range(max(y - 1, 0), min(y + 2, CELLS)):
-            waiting += [(v, u) for u in range(max(x - 1, 0), min(x + 2, CELLS)) if cells[v, u] and not reached[v, u]]
-    return reached
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -96,32 +81,10 @@ def test_a_cell_grows_to_its_eight_neighbours_and_not_around_the_border() -> Non
     assert np.array_equal(grid_of(grown(cells_of(grid))), wanted)
 
 
-@given(grids, grids, st.integers(0, 63), st.integers(0, 63))
-@settings(max_examples=25, deadline=None)
-def test_joined_cells_are_those_that_a_flood_reaches(
-    grid: NDArray[np.bool_], start: NDArray[np.bool_], y: int, x: int
-) -> None:
-    grid[y, :] = grid[:, x] = True
-    got = joined_cells(cells_of(grid), cells_of(start))
-    assert np.array_equal(grid_of(got), flooded(grid, start))
-
-
-def test_a_spiral_is_followed_to_its_end() -> None:
-    grid = np.zeros((CELLS, CELLS), np.bool_)
-    for ring in range(0, 32, 2):
-        grid[ring, ring : 64 - ring] = grid[ring : 64 - ring, 63 - ring] = grid[63 - ring, ring : 64 - ring] = True
-        grid[ring + 2 : 64 - ring, ring] = True
-        if ring < 30:
-            grid[ring + 2, ring : ring + 2] = True
-    start = np.zeros_like(grid)
-    start[0, 0] = True
-    assert np.array_equal(grid_of(joined_cells(cells_of(grid), cells_of(start))), flooded(grid, start))
-
-
 def test_a_far_part_is_turned_into_background_of_the_same_certainty() -> None:
     place = LastPlace.of(logits((20, 20, 8)))
     decoded = logits((22, 20, 8), (50, 50, 4), value=5.0)
-    kept = place.keep_joined(decoded)
+    kept = place.keep_near(decoded)
     assert np.array_equal(kept, np.where(logits((50, 50, 4)) > 0, np.float32(-5), decoded))
     assert kept.dtype == np.float32
     assert (decoded[0, 0, 50:54, 50:54] == 5).all(), "the argument was written to"
@@ -129,35 +92,46 @@ def test_a_far_part_is_turned_into_background_of_the_same_certainty() -> None:
 
 def test_a_part_within_reach_stays_and_one_beyond_it_goes() -> None:
     place = LastPlace.of(logits((20, 20, 8)))  # 64 cells: a reach of 4 beyond column 27
-    near, far = logits((20, 20, 8), (31, 22, 2)), logits((20, 20, 8), (32, 22, 2))
-    assert place.keep_joined(near) is near
-    assert np.array_equal(place.keep_joined(far) > 0, logits((20, 20, 8)) > 0)
+    near, far = logits((20, 20, 8), (30, 22, 2)), logits((20, 20, 8), (32, 22, 2))
+    assert place.keep_near(near) is near
+    assert np.array_equal(place.keep_near(far) > 0, logits((20, 20, 8)) > 0)
 
 
-def test_a_part_that_touches_a_near_one_stays_however_long_it_is() -> None:
-    decoded = logits((20, 20, 8), *[(27 + step, 27 + step, 1) for step in range(30)])
-    assert LastPlace.of(logits((20, 20, 8))).keep_joined(decoded) is decoded
+def test_a_part_that_reaches_out_is_cut_at_the_border_of_the_surroundings() -> None:
+    place = LastPlace.of(logits((20, 20, 8)))  # a reach of 4: rows and columns 16 to 31
+    kept = place.keep_near(logits((10, 18, 30)))
+    inside = np.zeros((64, 64), np.bool_)
+    inside[18:32, 16:32] = True
+    assert np.array_equal(kept[0, 0] > 0, inside)
+
+
+def test_a_thin_bridge_decides_about_its_own_pixels_alone() -> None:
+    place = LastPlace.of(logits((20, 20, 8)))
+    bridge = [(28 + step, 24, 1) for step in range(12)]
+    with_bridge = place.keep_near(logits((20, 20, 8), (40, 22, 6), *bridge))
+    without = place.keep_near(logits((20, 20, 8), (40, 22, 6), *bridge[1:]))
+    assert int(((with_bridge > 0) != (without > 0)).sum()) == 1
 
 
 def test_a_tiny_object_has_a_reach_of_its_own() -> None:
     place = LastPlace.of(logits((20, 20, 1)))
     near = logits((20 + REACH_MIN, 20, 1))
-    assert place.keep_joined(near) is near
+    assert place.keep_near(near) is near
     jumped = logits((40, 20, 1))
-    assert place.keep_joined(jumped) is jumped, "where nothing is joined, the object has jumped"
+    assert place.keep_near(jumped) is jumped, "where nothing is near, the object has jumped"
     both = logits((20, 20, 1), (21 + REACH_MIN, 20, 1))
-    assert np.array_equal(place.keep_joined(both) > 0, logits((20, 20, 1)) > 0)
+    assert np.array_equal(place.keep_near(both) > 0, logits((20, 20, 1)) > 0)
 
 
 def test_the_reach_grows_with_every_frame_out_of_view() -> None:
     place = LastPlace.of(logits((20, 20, 8)))
     decoded = logits((20, 20, 8), (34, 22, 2))
-    assert place.keep_joined(decoded) is not decoded
-    assert place.missed().keep_joined(decoded) is decoded
+    assert place.keep_near(decoded) is not decoded
+    assert place.missed().keep_near(decoded) is decoded
     for _ in range(1000):
         place = place.missed()
     everywhere = logits((0, 0, 2), (60, 60, 3))
-    assert place.keep_joined(everywhere) is everywhere
+    assert place.keep_near(everywhere) is everywhere
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -165,13 +139,13 @@ def test_place_and_mask_may_have_different_sizes(size: int) -> None:
     side = size // 4
     scale = side / 64
     squares = [(int(20 * scale), int(20 * scale), int(8 * scale)), (int(50 * scale), int(50 * scale), int(4 * scale))]
-    kept = LastPlace.of(logits((20, 20, 8))).keep_joined(logits(*squares, side=side))
+    kept = LastPlace.of(logits((20, 20, 8))).keep_near(logits(*squares, side=side))
     assert np.array_equal(kept > 0, logits(squares[0], side=side) > 0)
 
 
 def test_an_empty_place_keeps_everything() -> None:
     decoded = logits((20, 20, 8), (50, 50, 4))
-    assert LastPlace.of(logits()).keep_joined(decoded) is decoded
+    assert LastPlace.of(logits()).keep_near(decoded) is decoded
 
 
 def tracked_with(decoded: NDArray[np.float32]) -> tuple[Tracker, list[NDArray[np.float32]]]:
