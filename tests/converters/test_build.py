@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,13 +113,19 @@ def test_missed_gate_leaves_the_old_package(built: Path, toy: Toy, monkeypatch: 
     assert not list(built.parent.glob(".build-*"))
 
 
+def test_recipe_that_a_target_lacks_is_refused_before_anything_is_read(toy: Toy, tmp_path: Path) -> None:
+    options = replace(options_of(toy, tmp_path / "out"), recipe="p6", checkpoint=tmp_path / "absent.safetensors")
+    with pytest.raises(ContractError, match="onnx in p6: expected fp32 or fp16 or w8 or w8a8, got p6"):
+        build(open_target("onnx"), options, Reporter())
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--sizes", "300"], "ascending, out of"),
         (["--sizes", "a"], "integers"),
         (["--recipe", "w3"], "weights of 3 bits; choose w8 or w8a8"),
-        (["--recipe", "w8a8"], "coreml in w8a8: expected fp32 or fp16"),
         (["--gate-frames", "8"], "at least 24"),
         (["--accuracy-frames", "23"], "at least 24"),
         (["--checkpoint", "absent.safetensors"], "check the path"),
