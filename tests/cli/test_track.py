@@ -188,7 +188,7 @@ def test_finished_run_is_replaced_only_when_asked(sam2lite: Run, clip: Path, tmp
         (("--point", "9,9", "--window", 9), "--window: expected 2 to 8, got 9"),
         (
             ("--point", "9,9", "--engine", "tpu"),
-            "engine: expected torch or coreml or onnx or tflite or scripted, got 'tpu'",
+            "engine: expected torch or coreml or onnx or tflite or executorch or scripted, got 'tpu'",
         ),
         (("--point", "9,9", "--checkpoint", "w"), "engine scripted: expected --package, got --checkpoint w"),
         (("--point", "9,9", "--package", "nowhere"), "--package: expected an existing path, got nowhere"),
