@@ -112,6 +112,7 @@ def test_palettes_and_the_integers_of_their_exceptions(toy: Toy, recipe: str, tm
     assert {"p6": 20, "p4": 10}[recipe] < snr_db(exact["features"], outputs["features"]) < 60
 
 
+@pytest.mark.slow
 def test_fewer_bits_are_fewer_bytes(toy: Toy, tmp_path: Path) -> None:
     sizes = [
         sum(file.stat().st_size for file in converted(toy, recipe, tmp_path).rglob("*") if file.is_file())

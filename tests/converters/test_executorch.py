@@ -285,6 +285,7 @@ target.convert(captured, Path(sys.argv[2]), precision=precision, student_size="t
 """
 
 
+@pytest.mark.slow
 def test_programs_of_two_processes_have_the_same_bytes(toy: Toy, programs: dict[str, Path], tmp_path: Path) -> None:
     other = tmp_path / "other.pte"
     subprocess.run([sys.executable, "-c", CONVERT, str(toy.checkpoint), str(other)], check=True, capture_output=True)

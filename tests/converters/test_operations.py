@@ -31,7 +31,7 @@ def ranges(toy: Toy) -> dict[str, LayerRanges]:
     return found
 
 
-@pytest.mark.parametrize("name", ["coreml", "onnx", "tflite", "executorch"])
+@pytest.mark.parametrize("name", ["coreml", "onnx", "tflite", pytest.param("executorch", marks=pytest.mark.slow)])
 def test_layers_of_the_policy_are_in_integers_and_nothing_else_is(
     toy: Toy, ranges: dict[str, LayerRanges], name: str, tmp_path: Path
 ) -> None:
