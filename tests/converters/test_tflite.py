@@ -242,7 +242,7 @@ class _Decomposition(torch.nn.Module):
 def test_operation_without_counterpart_is_refused_by_the_name_of_its_graph() -> None:
     program = torch.export.export(_Decomposition(), (torch.eye(4),))
     with pytest.raises(ConversionError, match=r"token_gate to TFLite: expected a model, got .*linalg"):
-        export(CapturedGraph(contract.graph_spec("token_gate"), program))
+        export(CapturedGraph(contract.graph_spec("token_gate"), program, ()))
 
 
 def test_weights_of_a_depthwise_kernel_have_their_channels_last() -> None:

@@ -9,11 +9,18 @@ import pytest
 
 from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.errors import DataError
+from sam2lite_mobile.runtime.continuity import LastPlace
 from sam2lite_mobile.training.sources import find_sequence, read_labels
 from sam2lite_mobile.training.validation import held_out_score, sequence_score, spread
 from tests.runtime.scripted_engine import ScriptedEngine, Tensors
 from tests.training.short_runs import small_student
 from tests.training.synthetic_data import GREEN, disk, paint, write_pair, write_sequence
+
+
+@pytest.fixture
+def uncut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracker that leaves masks as they are decoded: here a mask of the whole frame stands for any."""
+    monkeypatch.setattr(LastPlace, "keep_near", lambda place, mask_logits: mask_logits)
 
 
 class EverywhereEngine(ScriptedEngine):
@@ -25,6 +32,7 @@ class EverywhereEngine(ScriptedEngine):
         return outputs | {"visibility": np.ones((1, 1), np.float32)}
 
 
+@pytest.mark.usefixtures("uncut")
 def test_j_is_the_mean_over_the_tracked_frames_without_the_given_one(tmp_path: Path) -> None:
     write_sequence(tmp_path, "made-up", "roller", frames=11, empty=(7,))
     sequence = find_sequence(tmp_path, "roller")
@@ -36,6 +44,7 @@ def test_j_is_the_mean_over_the_tracked_frames_without_the_given_one(tmp_path: P
     assert engine.runs["image_encoder"] == 4
 
 
+@pytest.mark.usefixtures("uncut")
 def test_every_object_of_the_first_frame_counts(tmp_path: Path) -> None:
     folder = tmp_path / "train" / "video" / "made-up"
     for index in range(3):
