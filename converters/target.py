@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from converters.capture import CapturedGraph, capture
 from converters.operations import Operations
 from sam2lite_mobile.contract import GraphSpec
+from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.package.manifest import Manifest, Runtime
 from sam2lite_mobile.quantization.policy import Policy
 from sam2lite_mobile.quantization.ranges import LayerRanges
@@ -34,6 +35,15 @@ class GraphPrecision:
     name: str
     policy: Policy
     ranges: Mapping[str, LayerRanges] | None = None
+
+    def ranges_of(self, layer: str) -> LayerRanges:
+        """Ranges of a layer by its module name. Raises ContractError where calibration has none."""
+        found = (self.ranges or {}).get(layer)
+        if found is None:
+            raise ContractError(
+                explain(f"calibration of {layer}", expected="ranges", got="none", do="calibrate with this checkpoint")
+            )
+        return found
 
 
 class Target(ABC):

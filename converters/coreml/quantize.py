@@ -24,9 +24,9 @@ from coremltools.converters.mil.mil.scope import ScopeInfo, ScopeSource
 from converters.integers import int8_range, int8_weight
 from converters.palette import palette
 from converters.target import GraphPrecision
-from sam2lite_mobile.errors import ContractError, ConversionError, explain
+from sam2lite_mobile.errors import ConversionError, explain
 from sam2lite_mobile.quantization.policy import LayerPrecision
-from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges
+from sam2lite_mobile.quantization.ranges import ActivationRange
 
 NAMESPACE, NAME = "sam2lite", "policy_integers"
 PASS = f"{NAMESPACE}::{NAME}"
@@ -77,7 +77,7 @@ class PolicyIntegers(AbstractGraphPass):  # type: ignore[misc]
         op.set_inputs(weight=self._weights[weight.name])
         if decision.activation_bits != 8:
             return
-        ranges = self._ranges(decision.layer)
+        ranges = self._precision.ranges_of(decision.layer)
         op.set_inputs(x=self._round(op.x, ranges.input, before=op))
         end = _end_of(op)
         if end in block.outputs:
@@ -100,14 +100,6 @@ class PolicyIntegers(AbstractGraphPass):  # type: ignore[misc]
                 input=stored, scale=scale, zero_point=zero, before_op=before, name=f"{name}_back"
             )
         return self._rounded[known]
-
-    def _ranges(self, layer: str) -> LayerRanges:
-        ranges = (self._precision.ranges or {}).get(layer)
-        if ranges is None:
-            raise ContractError(
-                explain(f"calibration of {layer}", expected="ranges", got="none", do="calibrate with this checkpoint")
-            )
-        return ranges
 
 
 def use_policy(pipeline: Any, graph: str, layers: tuple[str, ...], precision: GraphPrecision) -> None:

@@ -30,9 +30,8 @@ from torchao.quantization.pt2e.quantizer import (
 
 from converters.capture import CapturedGraph
 from converters.target import GraphPrecision
-from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.quantization import int8
-from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges
+from sam2lite_mobile.quantization.ranges import ActivationRange
 
 LAYER_CLASSES = ("torch.nn.modules.conv.Conv2d", "torch.nn.modules.linear.Linear")
 _LAYERS = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
@@ -65,7 +64,7 @@ class PolicyQuantizer(Quantizer):  # type: ignore[misc]  # torchao is not typed
             layer = layer_of(node, self._graph)
             if layer is None or self._precision.policy.decide(layer).activation_bits != 8:
                 continue
-            ranges = self._ranges(layer)
+            ranges = self._precision.ranges_of(layer)
             source, weight = node.args[0], node.args[1]
             inputs = {source: written.get(source) or activation_spec(ranges.input), weight: _WEIGHTS}
             node.meta[_ANNOTATION] = QuantizationAnnotation(input_qspec_map=inputs, _annotated=True)
@@ -75,14 +74,6 @@ class PolicyQuantizer(Quantizer):  # type: ignore[misc]  # torchao is not typed
 
     def validate(self, model: GraphModule) -> None:
         """Nothing to check beyond `annotate`."""
-
-    def _ranges(self, layer: str) -> LayerRanges:
-        ranges = (self._precision.ranges or {}).get(layer)
-        if ranges is None:
-            raise ContractError(
-                explain(f"calibration of {layer}", expected="ranges", got="none", do="calibrate with this checkpoint")
-            )
-        return ranges
 
 
 def quantize(graph: CapturedGraph, precision: GraphPrecision) -> torch.export.ExportedProgram:

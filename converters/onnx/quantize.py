@@ -28,9 +28,8 @@ from onnx import TensorProto, helper, numpy_helper
 from converters.integers import int8_activation, int8_weight
 from converters.onnx.export import layer_of
 from converters.target import GraphPrecision
-from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.quantization.policy import precision_policy
-from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges
+from sam2lite_mobile.quantization.ranges import ActivationRange
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class _Quantizer:
                 decision = self._precision.policy.decide(layer)
                 node.input[1] = self._integer_weight(node, weight)
                 if decision.activation_bits == 8:
-                    ranges = self._ranges(layer)
+                    ranges = self._precision.ranges_of(layer)
                     node.input[0] = self._round(node.input[0], ranges.input)
                     if self._form.integer_biases:
                         self._quantize_bias(node, weight, ranges.input)
@@ -109,14 +108,6 @@ class _Quantizer:
         if node.op_type != "Conv" and decision.activation_bits != 8:
             return decision.weight_bits == 8 and precision_policy("w8a8").decide(layer).weight_bits == 8
         return decision.weight_bits == 8
-
-    def _ranges(self, layer: str) -> LayerRanges:
-        ranges = (self._precision.ranges or {}).get(layer)
-        if ranges is None:
-            raise ContractError(
-                explain(f"calibration of {layer}", expected="ranges", got="none", do="calibrate with this checkpoint")
-            )
-        return ranges
 
     def _end_of(self, node: onnx.NodeProto) -> str:
         """The tensor that leaves a layer: of the ReLU behind the node where that is the only reader."""

@@ -23,9 +23,8 @@ from converters.integers import int8_range, int8_weight
 from converters.target import GraphPrecision
 from converters.tflite.flatbuffer import FLOAT32, INT8, Graph, quantization
 from converters.tflite.layers import CHANNEL_AXES, Layer
-from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.quantization import int8
-from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges
+from sam2lite_mobile.quantization.ranges import ActivationRange
 
 MOVING = {"PAD": 2, "SLICE": 2, "RESHAPE": 1, "TRANSPOSE": 2}
 """Operators that only move values, which they do to integers as well, and the version from which they take int8."""
@@ -91,7 +90,7 @@ class _Quantizer:
 
     def _compute_in_integers(self, layer: Layer) -> None:
         graph, operator = self._graph, layer.operator
-        ranges = self._ranges(layer.name)
+        ranges = self._precision.ranges_of(layer.name)
         source, target = int(operator.inputs[0]), int(operator.outputs[0])
         inputs = operator.inputs
         read = self._as_integers(source, ranges.input)
@@ -115,14 +114,6 @@ class _Quantizer:
                 "DEQUANTIZE", [written], [target], version=DEQUANTIZE_TENSOR, options=schema.DequantizeOptionsT()
             )
         )
-
-    def _ranges(self, layer: str) -> LayerRanges:
-        ranges = (self._precision.ranges or {}).get(layer)
-        if ranges is None:
-            raise ContractError(
-                explain(f"calibration of {layer}", expected="ranges", got="none", do="calibrate with this checkpoint")
-            )
-        return ranges
 
     def _int8_weight(self, operator: Any) -> tuple[int, NDArray[np.float32]]:
         """A constant with the integers of a layer's weight, and the scale of each output channel."""
