@@ -1,4 +1,4 @@
-"""The accuracy gate: what J&F a converted package loses against PyTorch on annotated sequences."""
+"""Whole sequences tracked by PyTorch and by a converted package: how far the masks agree, what J&F is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.gates import engine_in_words
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.gates import agreement_gates, engine_in_words, mask_iou
 from converters.limits import accuracy_limit
 from converters.options import BuildOptions
 from converters.registry import open_target
@@ -18,6 +21,7 @@ from converters.target import Target
 from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.evaluation.bootstrap import paired_interval
 from sam2lite_mobile.evaluation.datasets import DavisLayout, data_root, sample_clip
+from sam2lite_mobile.evaluation.davis import RECALL_THRESHOLD
 from sam2lite_mobile.evaluation.evaluate import evaluate_sequence
 from sam2lite_mobile.evaluation.results import SequenceResult, summarize
 from sam2lite_mobile.package.manifest import GateResult
@@ -35,11 +39,16 @@ class AccuracySet:
 
 @dataclass(frozen=True)
 class SequencePair:
-    """One sequence tracked by both engines from the first frame's mask."""
+    """One sequence tracked by both engines from the first frame's mask.
+
+    agreement: IoU of the engines' masks (objects joined) in every frame after the first, each with its own memory.
+    Frames that PyTorch tracks badly itself are left out of its gates (`tracked_frames`).
+    """
 
     reference: SequenceResult
     candidate: SequenceResult
     engine: EngineDescription
+    agreement: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,11 @@ def measure_accuracy(
     measured: AccuracySet,
     *,
     on_sequence: Callable[[SequencePair], None],
-) -> GateResult:
-    """J&F lost on the whole set at the largest size of a build. `on_sequence` hears of each sequence as it is done."""
+) -> list[GateResult]:
+    """Agreement on each sequence, and J&F lost on the whole set, at the largest size of a build.
+
+    `on_sequence` hears of each sequence as it is done.
+    """
     tasks = [
         SequenceTask(
             target=chosen.name,
@@ -111,7 +123,9 @@ def measure_accuracy(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     ordered = [pairs[sequence] for sequence in measured.sequences]
-    return accuracy_gate(ordered, name=measured.name, size=options.sizes[-1], precision=options.recipe)
+    size, recipe = options.sizes[-1], options.recipe
+    results = [gate for pair in ordered for gate in sequence_gates(pair, size=size, precision=recipe)]
+    return [*results, accuracy_gate(ordered, name=measured.name, size=size, precision=recipe)]
 
 
 def track_with_both(task: SequenceTask) -> SequencePair:
@@ -119,11 +133,42 @@ def track_with_both(task: SequenceTask) -> SequencePair:
     reference = TorchEngine.from_checkpoint(task.checkpoint, bank_tokens=task.bank_tokens, threads=1)
     candidate = open_target(task.target).engine(task.models)
     layout = DavisLayout(task.root)
-    results = [
-        evaluate_sequence(engine, layout, task.sequence, size=task.size, max_frames=task.max_frames)
-        for engine in (reference, candidate)
-    ]
-    return SequencePair(results[0], results[1], candidate.describe())
+    results, masks = [], []
+    for engine in (reference, candidate):
+        seen: list[NDArray[np.bool_]] = []
+        results.append(
+            evaluate_sequence(
+                engine,
+                layout,
+                task.sequence,
+                size=task.size,
+                max_frames=task.max_frames,
+                on_labels=lambda labels, seen=seen: seen.append(labels > 0),  # type: ignore[misc]
+            )
+        )
+        masks.append(seen[1:])
+    agreement = tuple(mask_iou(before, after) for before, after in zip(*masks, strict=True))
+    return SequencePair(results[0], results[1], candidate.describe(), agreement)
+
+
+def tracked_frames(pair: SequencePair) -> list[float]:
+    """Agreement in the frames that DAVIS counts as recalled by PyTorch (J above 0.5); in all frames where none is.
+
+    Where PyTorch has lost the object, what both masks hold is chance, and says nothing about a conversion. Several
+    objects count by the mean of their J.
+    """
+    frames = pair.reference.frames
+    rows = [np.r_[np.full(frames - len(scores.j), np.nan), scores.j] for scores in pair.reference.objects]
+    own = np.nanmean(rows, axis=0)[1:] if len(rows) > 1 else rows[0][1:]
+    kept = [value for value, j in zip(pair.agreement, own, strict=True) if j > RECALL_THRESHOLD]
+    return kept or list(pair.agreement)
+
+
+def sequence_gates(pair: SequencePair, *, size: int, precision: str) -> list[GateResult]:
+    """Worst and median frame of one sequence, out of those that PyTorch tracks."""
+    kept = tracked_frames(pair)
+    clip = f"{pair.reference.name}, {len(kept)} tracked of {len(pair.agreement)} frames, mask prompt"
+    return agreement_gates(kept, clip=clip, size=size, precision=precision, engine=engine_in_words(pair.engine))
 
 
 def accuracy_gate(pairs: list[SequencePair], *, name: str, size: int, precision: str) -> GateResult:

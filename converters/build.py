@@ -16,10 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.accuracy import AccuracySet, SequencePair, accuracy_digest, accuracy_set, measure_accuracy
+from converters.accuracy import (
+    AccuracySet,
+    SequencePair,
+    accuracy_digest,
+    accuracy_set,
+    measure_accuracy,
+    tracked_frames,
+)
 from converters.calibration import calibration_digest, needs_calibration, read_calibration
 from converters.gates import clip_gate, require_passed
-from converters.limits import ACCURACY_LIMITS, CLIP_LIMITS, GRAPH_LIMITS
+from converters.limits import ACCURACY_LIMITS, CLIP_LIMITS, GRAPH_LIMITS, MEDIAN_LIMITS
 from converters.options import BuildOptions, Reporter
 from converters.recording import RECORDED_FRAMES, record_inputs
 from converters.target import Target
@@ -27,7 +34,7 @@ from converters.worker import GraphOutcome, GraphTask, convert_and_gate
 from sam2lite_mobile import __version__, contract
 from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.errors import ContractError, explain
-from sam2lite_mobile.evaluation.datasets import DavisLayout, data_root, sample_clip
+from sam2lite_mobile.evaluation.datasets import sample_clip
 from sam2lite_mobile.evaluation.prompted_clip import PromptedClip, read_clip
 from sam2lite_mobile.package.declare import build_key, draft_manifest
 from sam2lite_mobile.package.manifest import Defaults, GateResult, Licence, Precision
@@ -50,8 +57,8 @@ def build(target: Target, options: BuildOptions, reporter: Reporter) -> Path:
     config, facts = read_header(options.checkpoint)
     calibration = read_calibration(options.checkpoint) if needs_calibration(options.recipe) else None
     root = repository_root()
-    clips, measured = _gate_clips(options), accuracy_set()
-    key = build_key(_build_inputs(target, options, root, clips, measured))
+    clip, measured = _sample_clip(options), accuracy_set()
+    key = build_key(_build_inputs(target, options, root, clip, measured))
     if not options.force and is_current(options.out, key):
         reporter.note(f"{options.out} is up to date: same checkpoint, options, tools, code and clips; it verifies")
         return options.out
@@ -60,12 +67,12 @@ def build(target: Target, options: BuildOptions, reporter: Reporter) -> Path:
     with tempfile.TemporaryDirectory(prefix=f".build-{os.getpid()}-", dir=options.out.parent) as temporary:
         folder = Path(temporary)
         outcomes = _convert_all(
-            target, options, clips[0], folder, reporter, ranges=calibration.ranges() if calibration else None
+            target, options, clip, folder, reporter, ranges=calibration.ranges() if calibration else None
         )
         target.assemble(folder, [outcome.id for outcome in outcomes])
         gates = [gate for outcome in outcomes for gate in outcome.gates]
-        gates += list(_gate_clips_chained(target, options, folder, clips, reporter))
-        gates.append(_gate_accuracy(target, options, folder, measured, reporter))
+        gates += list(_gate_sample_clip(target, options, folder, clip, reporter))
+        gates += _gate_sequences(target, options, folder, measured, reporter)
         require_passed(gates)
         manifest = draft_manifest(
             package_name="sam2lite-models",
@@ -174,53 +181,49 @@ def _convert_all(
     return [outcomes[spec.id] for spec in contract.all_graph_specs(options.sizes, bank_tokens=options.bank_tokens)]
 
 
-def _gate_clips_chained(
-    target: Target, options: BuildOptions, folder: Path, clips: tuple[PromptedClip, ...], reporter: Reporter
+def _gate_sample_clip(
+    target: Target, options: BuildOptions, folder: Path, clip: PromptedClip, reporter: Reporter
 ) -> Iterator[GateResult]:
-    """The sample clip at every size, further clips at the largest, each tracked by both engines on their own."""
+    """The sample clip at every size, tracked by both engines on their own."""
     reference = TorchEngine.from_checkpoint(options.checkpoint, bank_tokens=options.bank_tokens, threads=1)
     candidate = target.engine(folder)
-    for clip in clips:
-        for size in options.sizes if clip is clips[0] else options.sizes[-1:]:
-            reporter.stage(f"tracking {clip.name} at {size} px with both engines, {len(clip.frames)} frames")
-            result, worst = clip_gate(reference, candidate, clip, size=size, precision=options.recipe)
-            reporter.note(
-                f"{clip.name} at {size} px: worst mask IoU {result.measured:.4f} (frame {worst}), limit {result.limit}"
-            )
-            require_passed([result])
-            yield result
+    for size in options.sizes:
+        reporter.stage(f"tracking {clip.name} at {size} px with both engines, {len(clip.frames)} frames")
+        results, worst = clip_gate(reference, candidate, clip, size=size, precision=options.recipe)
+        reporter.note(
+            f"{clip.name} at {size} px: worst mask IoU {results[0].measured:.4f} (frame {worst}), "
+            f"limit {results[0].limit}"
+        )
+        require_passed(results)
+        yield from results
 
 
-def _gate_accuracy(
+def _gate_sequences(
     target: Target, options: BuildOptions, folder: Path, measured: AccuracySet, reporter: Reporter
-) -> GateResult:
-    """J&F that the package loses on all annotated sequences at hand."""
-    reporter.stage(f"measuring J&F on {measured.name}, {len(measured.sequences)} sequences, with both engines")
+) -> list[GateResult]:
+    """How far masks agree on all annotated sequences at hand, and the J&F that the package loses there."""
+    reporter.stage(f"tracking {measured.name}, {len(measured.sequences)} sequences, with both engines")
 
     def note(pair: SequencePair) -> None:
-        before, after = 100 * pair.reference.jf_mean, 100 * pair.candidate.jf_mean
-        reporter.note(f"{pair.reference.name} at {options.sizes[-1]} px: J&F {before:.1f} in torch, {after:.1f} here")
+        before, after, kept = 100 * pair.reference.jf_mean, 100 * pair.candidate.jf_mean, tracked_frames(pair)
+        reporter.note(
+            f"{pair.reference.name} at {options.sizes[-1]} px: J&F {before:.1f} in torch, {after:.1f} here; "
+            f"mask IoU worst {min(kept):.4f}, median {np.median(kept):.4f} in {len(kept)} tracked frames, "
+            f"worst of all {len(pair.agreement)} frames {min(pair.agreement):.4f}"
+        )
 
-    result = measure_accuracy(target, options, folder, measured, on_sequence=note)
-    reporter.note(f"{result.clip}; limit {result.limit} points lost")
-    require_passed([result])
-    return result
+    results = measure_accuracy(target, options, folder, measured, on_sequence=note)
+    reporter.note(f"{results[-1].clip}; limit {results[-1].limit} points lost")
+    require_passed(results)
+    return results
 
 
-def _gate_clips(options: BuildOptions) -> tuple[PromptedClip, ...]:
-    """The sample clip, then the dev sequences that are asked for where the data is at hand."""
-    frames = max(options.gate_frames, RECORDED_FRAMES + 1)
-    clips = [read_clip(sample_clip(), SAMPLE_SEQUENCE, frames=frames)]
-    data = data_root()
-    if data is not None and (data / "davis").is_dir():
-        layout = DavisLayout(data / "davis")
-        names = [name for name in options.gate_clips if name in layout.sequence_names()]
-        clips += [read_clip(layout, name, frames=frames) for name in names]
-    return tuple(clips)
+def _sample_clip(options: BuildOptions) -> PromptedClip:
+    return read_clip(sample_clip(), SAMPLE_SEQUENCE, frames=max(options.gate_frames, RECORDED_FRAMES + 1))
 
 
 def _build_inputs(
-    target: Target, options: BuildOptions, root: Path, clips: tuple[PromptedClip, ...], measured: AccuracySet
+    target: Target, options: BuildOptions, root: Path, clip: PromptedClip, measured: AccuracySet
 ) -> dict[str, str]:
     """Everything that decides the bytes of a build or the results of its gates."""
     inputs = {f"tool {name}": version for name, version in _tool_versions(target).items()}
@@ -233,14 +236,13 @@ def _build_inputs(
             digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         inputs[f"source {folder}"] = digest.hexdigest()
-    for clip in clips:
-        digest = hashlib.sha256(clip.mask.tobytes())
-        for frame in clip.frames:
-            digest.update(frame.tobytes())
-        inputs[f"clip {clip.name}"] = digest.hexdigest()
+    digest = hashlib.sha256(clip.mask.tobytes())
+    for frame in clip.frames:
+        digest.update(frame.tobytes())
+    inputs[f"clip {clip.name}"] = digest.hexdigest()
     inputs["target"] = target.name
     inputs["accuracy set"] = accuracy_digest(measured)
-    inputs["limits"] = repr((GRAPH_LIMITS, CLIP_LIMITS, ACCURACY_LIMITS))
+    inputs["limits"] = repr((GRAPH_LIMITS, CLIP_LIMITS, MEDIAN_LIMITS, ACCURACY_LIMITS))
     inputs["checkpoint"] = checkpoint_hash(options.checkpoint)
     inputs["model card"] = hashlib.sha256(_model_card(options.checkpoint).read_bytes()).hexdigest()
     if needs_calibration(options.recipe):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.limits import Limit, clip_limit, graph_limit
+from converters.limits import Limit, graph_limit, median_frame_limit, worst_frame_limit
 from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.errors import GateError, explain
 from sam2lite_mobile.evaluation.prompted_clip import PromptedClip
@@ -74,14 +74,22 @@ def track_clip(engine: Engine, clip: PromptedClip, *, size: int) -> list[NDArray
 
 def clip_gate(
     reference: Engine, candidate: Engine, clip: PromptedClip, *, size: int, precision: str
-) -> tuple[GateResult, int]:
-    """The worst frame's mask IoU of two engines that each track the clip with their own memory, and that frame."""
+) -> tuple[list[GateResult], int]:
+    """Mask IoU of two engines that each track the clip with their own memory, worst and median; and the worst frame."""
     pairs = zip(track_clip(reference, clip, size=size)[1:], track_clip(candidate, clip, size=size)[1:], strict=True)
     agreement = [mask_iou(a, b) for a, b in pairs]
-    worst = int(np.argmin(agreement))
     name = f"{clip.name}, {len(clip.frames)} frames, mask prompt"
     engine = engine_in_words(candidate.describe())
-    return _result(clip_limit(precision), agreement[worst], precision, engine, clip=name, size=size), worst + 1
+    results = agreement_gates(agreement, clip=name, size=size, precision=precision, engine=engine)
+    return results, int(np.argmin(agreement)) + 1
+
+
+def agreement_gates(
+    agreement: Sequence[float], *, clip: str, size: int, precision: str, engine: str
+) -> list[GateResult]:
+    """Two results about the mask IoU of two engines by frame: of the worst frame, and of the median one."""
+    measured = ((worst_frame_limit, min(agreement)), (median_frame_limit, float(np.median(agreement))))
+    return [_result(limit(precision), value, precision, engine, clip=clip, size=size) for limit, value in measured]
 
 
 def require_passed(results: Iterable[GateResult]) -> None:

@@ -15,9 +15,9 @@ from sam2lite_mobile.quantization.recipe_names import checked_recipe
 class BuildOptions:
     """A build: the checkpoint, how precise, for which sizes, and where it goes.
 
-    gate_frames: frames of a chained clip. gate_clips: names of further dev sequences that are gated at full size where
-    the data is at hand. accuracy_frames: frames of each sequence that J&F is measured on, all if None. workers:
-    processes that convert or track at the same time, one thread each.
+    gate_frames: frames of the sample clip, tracked at every size. accuracy_frames: frames of each annotated sequence
+    that both engines track at the largest size, all if None. workers: processes that convert or track at the same time,
+    one thread each.
     """
 
     checkpoint: Path
@@ -26,7 +26,6 @@ class BuildOptions:
     sizes: tuple[int, ...] = contract.SIZES
     bank_tokens: int = contract.BANK_TOKENS
     gate_frames: int = 24
-    gate_clips: tuple[str, ...] = ("car-shadow", "camel", "libby")
     accuracy_frames: int | None = None
     workers: int = 2
     force: bool = False

@@ -25,6 +25,9 @@ RECIPE_PROPERTY = "sam2lite_recipe"
 _BUILD = "build the package again with `python -m converters onnx`"
 _PROVIDERS = ["CPUExecutionProvider"]
 _ERRORS_ONLY = 3
+_EXACT_INT8 = ("session.x64quantprecision", "1")
+"""x86 processors without dot-product instructions add two int8 products in 16 bits, which saturates: Nano's image
+encoder in w8a8 had 19.4 dB left of 25.5. With this they use a kernel that does not; elsewhere nothing changes."""
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -78,6 +81,7 @@ def open_session(path: Path, *, threads: int) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry(*_EXACT_INT8)
     try:
         return ort.InferenceSession(str(path), options, providers=_PROVIDERS)
     except Exception as error:  # onnxruntime's errors have no base class of their own

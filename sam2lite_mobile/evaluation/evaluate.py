@@ -31,6 +31,9 @@ BY_GATE = MemoryChoice()
 FrameObserver = Callable[[str, int, int], None]
 """Called with sequence, frames done and frames in all, after every frame."""
 
+LabelObserver = Callable[[NDArray[np.uint8]], None]
+"""Called with the predicted label map (H, W) of every frame, object ids, zero for background."""
+
 
 @dataclass
 class _Track:
@@ -85,6 +88,7 @@ def evaluate_sequence(
     save_masks: Path | None = None,
     pictures: Path | None = None,
     on_frame: FrameObserver | None = None,
+    on_labels: LabelObserver | None = None,
 ) -> SequenceResult:
     """Scores and times of one sequence.
 
@@ -125,6 +129,8 @@ def evaluate_sequence(
         for object_id, track in tracks.items():
             track.j.append(region_similarity(truth == object_id, predicted == object_id))
             track.f.append(boundary_measure(truth == object_id, predicted == object_id))
+        if on_labels is not None:
+            on_labels(predicted)
         if save_masks is not None:
             folder = save_masks / sequence
             folder.mkdir(parents=True, exist_ok=True)

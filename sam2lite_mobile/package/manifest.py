@@ -202,6 +202,8 @@ SNR_DB = "snr_db"
 """Measure of a graph's output: 10 log10(sum ref^2 / sum (ref - out)^2) against PyTorch in float32."""
 WORST_MASK_IOU = "worst_mask_iou"
 """Measure of a chained clip: IoU of the masks of both engines on the worst frame, each fed with its own memory."""
+MEDIAN_MASK_IOU = "median_mask_iou"
+"""The same on the median frame."""
 JF_LOST = "jf_lost_points"
 """Measure of a chained clip: J&F of PyTorch less J&F of the package, in points of 100, over annotated sequences."""
 EXACT_MATCH_DB = 200.0

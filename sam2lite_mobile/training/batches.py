@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from sam2lite_mobile.errors import Sam2LiteError
 from sam2lite_mobile.training.clip_batch import ClipBatch
-from sam2lite_mobile.training.clip_settings import ClipSettings
 from sam2lite_mobile.training.clips import ClipSource
 from sam2lite_mobile.training.pack_index import check_shards, is_pack, read_index
 from sam2lite_mobile.training.prompt_sampling import sample_prompt
@@ -94,7 +93,7 @@ class StepDataset(Dataset[StepItem]):
     def source(self, size: int) -> ClipSource:
         """Clips of an input size. Built on first use, in the worker; sizes and phases share the decoded images."""
         if size not in self.sources:
-            settings = ClipSettings(size_px=size, frames=self.phase.frames, video_share=self.phase.video_share)
+            settings = self.phase.clip_settings(size)
             seed = self.recipe.seed * 1000 + self.phase_index
             self.sources[size] = ClipSource(self.data_root, settings, seed=seed, hold_out=self.recipe.hold_out)
         return self.sources[size]

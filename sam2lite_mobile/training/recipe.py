@@ -14,6 +14,7 @@ from sam2lite_mobile import contract
 from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.selection import Selection
 from sam2lite_mobile.student.config import PRESETS
+from sam2lite_mobile.training.clip_settings import ClipSettings
 
 LARGEST_RECIPE_BYTES = 64 * 1024
 
@@ -35,6 +36,15 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: the recipe's."""
     quantize: Literal["w8", "w8a8"] | None = None
     """Train under this precision recipe's rounding (`quantization/`); None: without any."""
+    gap_max: int | None = None
+    """Stored video frames between two frames of a clip: 1 to this. None: the clips' own, 4 (`clip_settings.py`)."""
+    strong_zoom: float | None = None
+    """Share of clips whose scale changes strongly, far to near or near to far. None: the clips' own, 0.2."""
+
+    def clip_settings(self, size_px: int) -> ClipSettings:
+        """Settings of the phase's clips at one of its sizes."""
+        changed = {name: getattr(self, name) for name in ("gap_max", "strong_zoom") if getattr(self, name) is not None}
+        return ClipSettings(size_px=size_px, frames=self.frames, video_share=self.video_share, **changed)
 
 
 class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +58,7 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Share of the teacher's soft mask in the target of the mask loss; the rest is the annotation."""
 
 
-LATER_PHASE_FIELDS = ("learning_rate", "memory", "quantize")
+LATER_PHASE_FIELDS = ("learning_rate", "memory", "quantize", "gap_max", "strong_zoom")
 LATER_FIELDS = {
     "schedule": "cosine",
     "patch_embed": "conv",
@@ -132,6 +142,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 problems.append(f"video_share {phase.video_share} is outside 0..1")
             if phase.learning_rate is not None and not 0 < phase.learning_rate <= 1:
                 problems.append(f"learning_rate {phase.learning_rate} of a phase is outside 0..1")
+            if phase.gap_max is not None and not 1 <= phase.gap_max <= 64:
+                problems.append(f"gap_max {phase.gap_max} is outside 1..64 frames")
+            if phase.strong_zoom is not None and not 0 <= phase.strong_zoom <= 1:
+                problems.append(f"strong_zoom {phase.strong_zoom} is outside 0..1")
         if self.batch_clips < 1 or not 0 < self.learning_rate <= 1 or not 0 <= self.average_decay < 1:
             problems.append("batch_clips >= 1, 0 < learning_rate <= 1 and 0 <= average_decay < 1 are needed")
         for name in ("final_share", "tune_stem_after", "stem_rate_share"):

@@ -10,22 +10,23 @@ import torch
 from sam2lite_mobile.engines.torch_engine import default_checkpoint
 from sam2lite_mobile.errors import CheckpointError, explain
 from sam2lite_mobile.student.checkpoint import checkpoint_hash, load_student
-from sam2lite_mobile.student.config import PRESETS
 from sam2lite_mobile.student.student import Student
 from sam2lite_mobile.training.optimization import GATE_PREFIX
 
+SHIPPED_NAME = re.compile(r"\w+")
+"""What is taken as the name of shipped weights; anything else is the path of a file."""
 BLOCK = re.compile(r"(image_encoder\.blocks\.)(\d+)(\..*)")
 
 
 def start_from(student: Student, name_or_file: str, *, fresh_gate: bool = False) -> dict[str, str]:
     """Give a student the weights of a trained one, and return where they came from, for the header of checkpoints.
 
-    name_or_file: a published size, whose shipped weights are taken, or a checkpoint. The trained one may have fewer
+    name_or_file: the name of shipped weights (`nano`, `nano_averaged`), or a checkpoint. The trained one may have fewer
     transformer blocks: they become the first ones, and the blocks after them keep their start, near identity, so that
     the deeper student begins as good as the trained one. fresh_gate: the token gate stays as it is.
     Raises CheckpointError where the graphs differ otherwise.
     """
-    path = default_checkpoint(name_or_file) if name_or_file in PRESETS else Path(name_or_file)
+    path = default_checkpoint(name_or_file) if SHIPPED_NAME.fullmatch(name_or_file) else Path(name_or_file)
     trained = load_student(path).state_dict()
     own = student.state_dict()
     added = [name for name in own if name not in trained]

@@ -82,9 +82,7 @@ def built(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from converters.registry import open_target
 
     out = tmp_path_factory.mktemp("dist") / "ios"
-    options = BuildOptions(
-        checkpoint=toy.checkpoint, out=out, sizes=(SIZE,), gate_clips=(), accuracy_frames=FRAMES, workers=2
-    )
+    options = BuildOptions(checkpoint=toy.checkpoint, out=out, sizes=(SIZE,), accuracy_frames=FRAMES, workers=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(DATA_VARIABLE, str(out / "none"))
         return build(open_target("coreml"), options, Reporter())

@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.accuracy import SequencePair, accuracy_digest, accuracy_gate, accuracy_set
+from converters.accuracy import (
+    SequencePair,
+    accuracy_digest,
+    accuracy_gate,
+    accuracy_set,
+    sequence_gates,
+    tracked_frames,
+)
 from converters.gates import require_passed
 from sam2lite_mobile.errors import GateError
 from sam2lite_mobile.evaluation.datasets import DATA_VARIABLE
@@ -23,7 +30,7 @@ def scored(name: str, *values: float) -> SequenceResult:
 
 def pair(name: str, before: tuple[float, ...], after: tuple[float, ...]) -> SequencePair:
     engine = EngineDescription("interpreter", "fp16", 1, "1", "test")
-    return SequencePair(scored(name, *before), scored(name, *after), engine)
+    return SequencePair(scored(name, *before), scored(name, *after), engine, agreement=(1.0, 0.98, 0.99))
 
 
 def test_points_are_lost_on_average_over_objects_not_sequences() -> None:
@@ -42,6 +49,26 @@ def test_gate_fails_beyond_its_limit_alone(after: float, passes: bool) -> None:
     if not passes:
         with pytest.raises(GateError, match=r"clip test, .* at 512 px \(fp16\): jf_lost_points .*, limit at most 0.1"):
             require_passed([result])
+
+
+def test_frames_that_pytorch_has_lost_itself_do_not_count() -> None:
+    lost = ObjectScores(1, 0, [0.9, 0.9, 0.4, 0.6, 0.9], [0.9] * 5)
+    later = ObjectScores(2, 2, [0.8, 0.1, 0.9], [0.9] * 3)  # with it frame 2 counts, and frame 3 does not
+    engine = EngineDescription("interpreter", "fp16", 1, "1", "test")
+    alone, both = (sequence_result("x", objects, shape=(4, 4), latency_ms={}) for objects in ([lost], [lost, later]))
+    agreement = (0.97, 0.3, 0.99, 0.95)
+    assert tracked_frames(SequencePair(alone, alone, engine, agreement)) == [0.97, 0.99, 0.95]
+    assert tracked_frames(SequencePair(both, both, engine, agreement)) == [0.97, 0.3, 0.95]
+    never = scored("y", 0.5)
+    assert tracked_frames(SequencePair(never, never, engine, agreement[:3])) == list(agreement[:3])
+
+
+def test_worst_and_median_frame_of_each_sequence_are_gated() -> None:
+    worst, median = sequence_gates(pair("camel", (0.8,), (0.8,)), size=512, precision="fp16")
+    assert (worst.measure, worst.measured, worst.passed) == ("worst_mask_iou", 0.98, False)
+    assert (median.measure, median.measured, median.passed) == ("median_mask_iou", 0.99, True)
+    with pytest.raises(GateError, match=r"clip camel, 3 tracked of 3 frames, .* at 512 px \(fp16\): worst_mask_iou"):
+        require_passed([worst, median])
 
 
 @pytest.fixture

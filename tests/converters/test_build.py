@@ -24,9 +24,7 @@ from tests.repository import ROOT
 
 
 def options_of(toy: Toy, out: Path) -> BuildOptions:
-    return BuildOptions(
-        checkpoint=toy.checkpoint, out=out, sizes=(SIZE,), gate_clips=(), accuracy_frames=FRAMES, workers=2
-    )
+    return BuildOptions(checkpoint=toy.checkpoint, out=out, sizes=(SIZE,), accuracy_frames=FRAMES, workers=2)
 
 
 def test_built_package_verifies_and_runs(built: Path, toy: Toy) -> None:

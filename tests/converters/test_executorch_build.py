@@ -55,7 +55,6 @@ def package(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
         out=out,
         recipe="w8a8",
         sizes=(SIZE,),
-        gate_clips=(),
         accuracy_frames=FRAMES,
         workers=1,
     )

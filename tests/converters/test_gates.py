@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from converters.capture import capture
 from converters.coreml.export import convert
-from converters.gates import clip_gate, graph_gate, mask_iou, require_passed, snr_db
+from converters.gates import agreement_gates, clip_gate, graph_gate, mask_iou, require_passed, snr_db
 from converters.limits import GRAPH_LIMITS, graph_limit
 from converters.target import GraphPrecision
 from sam2lite_mobile import contract
@@ -105,17 +105,34 @@ def test_gate_of_the_shipped_precision_catches_sabotage(
 def test_clip_gate_catches_sabotage(shipped: Toy, sabotage: Callable[[Student], None]) -> None:
     student = shipped.student()
     sabotage(student)
-    result, frame = clip_gate(shipped.engine, TorchEngine(student), shipped.clip, size=SIZE, precision="fp16")
-    assert not result.passed
+    results, frame = clip_gate(shipped.engine, TorchEngine(student), shipped.clip, size=SIZE, precision="fp16")
+    assert not any(result.passed for result in results)
     assert 1 <= frame < len(shipped.clip.frames)
-    with pytest.raises(GateError, match="worst_mask_iou"):
-        require_passed([result])
+    with pytest.raises(GateError, match=r"worst_mask_iou .*; .* median_mask_iou"):
+        require_passed(results)
 
 
 def test_clip_gate_gives_one_to_the_same_engine(toy: Toy) -> None:
-    result, _ = clip_gate(toy.engine, toy.engine, toy.clip, size=SIZE, precision="fp16")
-    assert result.measured == 1
-    assert result.passed
+    results, _ = clip_gate(toy.engine, toy.engine, toy.clip, size=SIZE, precision="fp16")
+    assert [result.measured for result in results] == [1, 1]
+    require_passed(results)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "passed"),
+    [
+        ((1.0, 0.9, 0.98, 0.99), [True, True]),
+        ((1.0, 0.89, 1.0, 1.0), [False, True]),
+        ((0.97, 0.98, 0.97), [True, False]),
+    ],
+)
+def test_worst_and_median_frame_have_limits_of_their_own(agreement: tuple[float, ...], passed: list[bool]) -> None:
+    results = agreement_gates(agreement, clip="camel, 4 frames", size=512, precision="w8a8", engine="x")
+    assert [(result.measure, result.passed) for result in results] == [
+        ("worst_mask_iou", passed[0]),
+        ("median_mask_iou", passed[1]),
+    ]
+    assert [result.measured for result in results] == [min(agreement), pytest.approx(np.median(agreement))]
 
 
 def test_snr_is_ten_log_of_signal_over_noise() -> None:

@@ -252,7 +252,6 @@ def test_package_in_w8a8_is_built_verified_and_tracks(toy: Toy, ranges: dict[str
         out=out,
         recipe="w8a8",
         sizes=(SIZE,),
-        gate_clips=(),
         accuracy_frames=FRAMES,
         workers=1,
     )

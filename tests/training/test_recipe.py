@@ -10,6 +10,7 @@ import pytest
 from sam2lite_mobile.engines.torch_engine import default_checkpoint
 from sam2lite_mobile.errors import DataError
 from sam2lite_mobile.student.checkpoint import read_header
+from sam2lite_mobile.training.clip_settings import ClipSettings
 from sam2lite_mobile.training.recipe import (
     LARGEST_RECIPE_BYTES,
     Distillation,
@@ -70,6 +71,8 @@ def test_shipped_weights_name_the_recipe_that_made_them() -> None:
         (GOOD + PHASE.replace("3", "65"), "2 <= frames <= 64"),
         (GOOD + PHASE.replace("10", "0"), "clips >= 1"),
         (GOOD + PHASE + "video_share = 1.5\n", "video_share 1.5 is outside 0..1"),
+        (GOOD + PHASE + "gap_max = 0\n", "gap_max 0 is outside 1..64"),
+        (GOOD + PHASE + "strong_zoom = 1.5\n", "strong_zoom 1.5 is outside 0..1"),
         ('name = "mine"\nstudent = "huge"\n' + PHASE, "student 'huge' is not one of nano, tiny, small, base"),
         (GOOD, "missing required field `phases`"),
         (GOOD + "phases = []\n", "there is no phase"),
@@ -156,3 +159,16 @@ def test_steps_count_a_last_batch_that_is_not_full_and_phases_follow_each_other(
     assert recipe.steps == 3 + 1
     assert [recipe.phase_at(step) for step in range(4)] == [(0, first)] * 3 + [(1, second)]
     assert recipe.phase_at(4) == (1, second)  # after the end: the last phase
+
+
+def test_a_phase_changes_the_clips_that_it_names_and_leaves_the_others_as_they_are() -> None:
+    plain, far = Phase(clips=4, frames=5), Phase(clips=4, frames=5, gap_max=9, strong_zoom=0.5)
+    assert plain.clip_settings(256) == ClipSettings(size_px=256, frames=5)
+    assert far.clip_settings(352) == ClipSettings(size_px=352, frames=5, gap_max=9, strong_zoom=0.5)
+
+
+def test_fields_that_a_phase_does_not_name_do_not_change_a_recipes_hash() -> None:
+    before = Recipe(name="a", student="nano", phases=(Phase(clips=4, frames=3),))
+    named = Recipe(name="a", student="nano", phases=(Phase(clips=4, frames=3, gap_max=8),))
+    assert before.digest() == Recipe(name="a", student="nano", phases=(Phase(clips=4, frames=3),)).digest()
+    assert named.digest() != before.digest()
