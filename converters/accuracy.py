@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.gates import agreement_gates, engine_in_words, mask_iou
+from converters.gates import engine_in_words, mask_iou, median_frame_gate, worst_frame_gate
 from converters.limits import accuracy_limit
 from converters.options import BuildOptions
 from converters.registry import open_target
@@ -124,8 +124,8 @@ def measure_accuracy(
             raise
     ordered = [pairs[sequence] for sequence in measured.sequences]
     size, recipe = options.sizes[-1], options.recipe
-    results = [gate for pair in ordered for gate in sequence_gates(pair, size=size, precision=recipe)]
-    return [*results, accuracy_gate(ordered, name=measured.name, size=size, precision=recipe)]
+    agreement = agreement_gates(ordered, name=measured.name, size=size, precision=recipe)
+    return [*agreement, accuracy_gate(ordered, name=measured.name, size=size, precision=recipe)]
 
 
 def track_with_both(task: SequenceTask) -> SequencePair:
@@ -164,11 +164,22 @@ def tracked_frames(pair: SequencePair) -> list[float]:
     return kept or list(pair.agreement)
 
 
-def sequence_gates(pair: SequencePair, *, size: int, precision: str) -> list[GateResult]:
-    """Worst and median frame of one sequence, out of those that PyTorch tracks."""
-    kept = tracked_frames(pair)
-    clip = f"{pair.reference.name}, {len(kept)} tracked of {len(pair.agreement)} frames, mask prompt"
-    return agreement_gates(kept, clip=clip, size=size, precision=precision, engine=engine_in_words(pair.engine))
+def agreement_gates(pairs: list[SequencePair], *, name: str, size: int, precision: str) -> list[GateResult]:
+    """The worst tracked frame of each sequence, and the median one of all."""
+    engine = engine_in_words(pairs[0].engine)
+    results, every = [], []
+    for pair in pairs:
+        kept = tracked_frames(pair)
+        every += kept
+        clip = f"{pair.reference.name}, {_counted(kept, pair.agreement)}, mask prompt"
+        results.append(worst_frame_gate(kept, clip=clip, size=size, precision=precision, engine=engine))
+    frames = [value for pair in pairs for value in pair.agreement]
+    clip = f"{name}, {len(pairs)} sequences, {_counted(every, frames)}, mask prompt"
+    return [*results, median_frame_gate(every, clip=clip, size=size, precision=precision, engine=engine)]
+
+
+def _counted(kept: Sequence[float], frames: Sequence[float]) -> str:
+    return f"{len(kept)} tracked of {len(frames)} frames"
 
 
 def accuracy_gate(pairs: list[SequencePair], *, name: str, size: int, precision: str) -> GateResult:

@@ -80,16 +80,21 @@ def clip_gate(
     agreement = [mask_iou(a, b) for a, b in pairs]
     name = f"{clip.name}, {len(clip.frames)} frames, mask prompt"
     engine = engine_in_words(candidate.describe())
-    results = agreement_gates(agreement, clip=name, size=size, precision=precision, engine=engine)
+    results = [
+        gate(agreement, clip=name, size=size, precision=precision, engine=engine)
+        for gate in (worst_frame_gate, median_frame_gate)
+    ]
     return results, int(np.argmin(agreement)) + 1
 
 
-def agreement_gates(
-    agreement: Sequence[float], *, clip: str, size: int, precision: str, engine: str
-) -> list[GateResult]:
-    """Two results about the mask IoU of two engines by frame: of the worst frame, and of the median one."""
-    measured = ((worst_frame_limit, min(agreement)), (median_frame_limit, float(np.median(agreement))))
-    return [_result(limit(precision), value, precision, engine, clip=clip, size=size) for limit, value in measured]
+def worst_frame_gate(agreement: Sequence[float], *, clip: str, size: int, precision: str, engine: str) -> GateResult:
+    """The least mask IoU of two engines, out of that of each frame."""
+    return _result(worst_frame_limit(precision), min(agreement), precision, engine, clip=clip, size=size)
+
+
+def median_frame_gate(agreement: Sequence[float], *, clip: str, size: int, precision: str, engine: str) -> GateResult:
+    """The median mask IoU of two engines, out of that of each frame."""
+    return _result(median_frame_limit(precision), float(np.median(agreement)), precision, engine, clip=clip, size=size)
 
 
 def require_passed(results: Iterable[GateResult]) -> None:

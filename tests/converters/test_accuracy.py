@@ -11,7 +11,6 @@ from converters.accuracy import (
     accuracy_digest,
     accuracy_gate,
     accuracy_set,
-    sequence_gates,
     tracked_frames,
 )
 from converters.gates import require_passed
@@ -63,12 +62,15 @@ def test_frames_that_pytorch_has_lost_itself_do_not_count() -> None:
     assert tracked_frames(SequencePair(never, never, engine, agreement[:3])) == list(agreement[:3])
 
 
-def test_worst_and_median_frame_of_each_sequence_are_gated() -> None:
-    worst, median = sequence_gates(pair("camel", (0.8,), (0.8,)), size=512, precision="fp16")
-    assert (worst.measure, worst.measured, worst.passed) == ("worst_mask_iou", 0.98, False)
+def test_worst_frame_of_each_sequence_and_median_frame_of_all_are_gated() -> None:
+    pairs = [pair("camel", (0.8,), (0.8,)), pair("libby", (0.8,), (0.8,))]  # agreement 1, 0.98, 0.99 in each
+    camel, libby, median = agreement_gates(pairs, name="dev", size=512, precision="fp16")
+    assert (camel.measure, camel.measured, camel.passed) == ("worst_mask_iou", 0.98, False)
+    assert libby.clip == "libby, 3 tracked of 3 frames, mask prompt"
     assert (median.measure, median.measured, median.passed) == ("median_mask_iou", 0.99, True)
-    with pytest.raises(GateError, match=r"clip camel, 3 tracked of 3 frames, .* at 512 px \(fp16\): worst_mask_iou"):
-        require_passed([worst, median])
+    assert median.clip == "dev, 2 sequences, 6 tracked of 6 frames, mask prompt"
+    with pytest.raises(GateError, match=r"2 missed: clip camel, .* at 512 px \(fp16\): worst_mask_iou 0.98, limit"):
+        require_passed([camel, libby, median])
 
 
 @pytest.fixture
