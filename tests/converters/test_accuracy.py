@@ -11,6 +11,7 @@ from converters.accuracy import (
     accuracy_digest,
     accuracy_gate,
     accuracy_set,
+    agreement_gates,
     tracked_frames,
 )
 from converters.gates import require_passed
