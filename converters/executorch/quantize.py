@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
@@ -146,14 +145,12 @@ def _only_reader(node: Node) -> Node | None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without what the libraries report about themselves: deprecations inside torch, partitions, absent extensions."""
-    names = ("torch.export", "torchao", "executorch", "root")
-    levels: Mapping[str, Any] = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # The delegates' modules set levels of their own while they are imported, so no single logger is asked.
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        logging.disable(before)

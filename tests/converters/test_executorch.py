@@ -28,7 +28,8 @@ from converters.registry import open_target
 from converters.target import GraphPrecision
 from sam2lite_mobile import contract
 from sam2lite_mobile.contract import EXECUTORCH_PROGRAM, EXECUTORCH_SAMPLES
-from sam2lite_mobile.engines.executorch_engine import RECIPE_METHOD, load_method, open_program, recipe_of
+from sam2lite_mobile.engines.delegated_program import RECIPE_METHOD
+from sam2lite_mobile.engines.executorch_engine import load_method, open_program, recipe_of
 from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.errors import ContractError, ConversionError
 from sam2lite_mobile.quantization import int8
