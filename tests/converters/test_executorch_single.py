@@ -200,7 +200,9 @@ def test_program_without_a_delegate_misses_its_gates(gate: CapturedGraph, tmp_pa
             require_passed(lowering_gate(GATE, counted, precision="fp32"))
 
 
-def test_program_of_the_other_delegate_misses_its_gate(toy: Toy, gate: CapturedGraph, programs: dict[str, Path]) -> None:
+def test_program_of_the_other_delegate_misses_its_gate(
+    toy: Toy, gate: CapturedGraph, programs: dict[str, Path]
+) -> None:
     counted = open_target("executorch-vulkan").lowering(gate, programs["executorch-coreml fp16"])
     assert counted["operations_outside"] == 1
     with pytest.raises(PackageError, match="one call of VulkanBackend"):
