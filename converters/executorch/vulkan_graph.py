@@ -114,7 +114,7 @@ class VulkanGraph:
             raise self._broken("operators that torch knows", name) from error
         if name == "aten.gelu.default" and shader_formulas:
             arguments[1] = "tanh"
-        given = dict(zip((each.name for each in schema), arguments, strict=True))
+        given = {each.name: _fitting(each, value) for each, value in zip(schema, arguments, strict=True)}
         placed = [given[each.name] for each in schema if not each.kwarg_only]
         named = {each.name: given[each.name] for each in schema if each.kwarg_only and given[each.name] is not None}
         return function(*placed, **named)
@@ -210,6 +210,12 @@ def _hashes(tensors: Sequence[Tensor]) -> set[str]:
 
 def _hash(values: Tensor) -> str:
     return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _fitting(argument: Any, value: Any) -> Any:
+    """A value as an operator takes it: the file has one entry for 0 and 0.0, which the delegate reads as either."""
+    whole = isinstance(value, float) and value.is_integer() and str(argument.type) in ("int", "Optional[int]")
+    return int(value) if whole else value
 
 
 def _kind(value: Any) -> str:

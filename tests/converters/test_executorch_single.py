@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from executorch.exir import to_edge_transform_and_lower
@@ -113,14 +114,14 @@ def test_changed_weight_of_a_core_ml_program_is_measured(toy: Toy, programs: dic
     (delegate,) = file.program.backend_delegate_data
     files = read_folder(bytes(delegate.data), where="x")
     name = next(path for path in files if path.endswith("weight.bin"))
-    changed = bytearray(files[name])
-    middle = len(changed) // 2 // 4 * 4
-    changed[middle : middle + 400] = bytes(400)
-    delegate.data = write_folder(files | {name: bytes(changed)})
+    changed = np.frombuffer(files[name], np.float32).copy()
+    weights = (np.abs(changed) > 1e-3) & (np.abs(changed) < 1e3)  # the file's own records look like other numbers
+    changed[weights] *= 1.01
+    delegate.data = write_folder(files | {name: changed.tobytes()})
     path = tmp_path / "token_gate.fp32.pte"
     path.write_bytes(bytes(serialize_pte_binary(file, extract_delegate_segments=True)))
     outputs = open_target("executorch-coreml").execute(path, toy.inputs["token_gate"])
-    assert snr_db(toy.engine.run("token_gate", toy.inputs["token_gate"])["scores"], outputs["scores"]) < 100
+    assert snr_db(toy.engine.run("token_gate", toy.inputs["token_gate"])["scores"], outputs["scores"]) < 60
 
 
 def with_other_constant(path: Path, *, rename: bool) -> tuple[bytes, dict[str, bytes]]:
