@@ -13,6 +13,7 @@ the graph asks for (executorch/backends/vulkan/runtime/graph/ops/glsl/unary_op.y
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -213,7 +214,13 @@ def _hash(values: Tensor) -> str:
 
 
 def _fitting(argument: Any, value: Any) -> Any:
-    """A value as an operator takes it: the file has one entry for 0 and 0.0, which the delegate reads as either."""
+    """A value as an operator takes it.
+
+    The file has one entry for 0 and 0.0, which the delegate reads as either, and a bound that a clamp does not have is
+    the largest float64, which is infinity in float32.
+    """
+    if isinstance(value, float) and abs(value) > torch.finfo(torch.float32).max:
+        return math.copysign(math.inf, value)
     whole = isinstance(value, float) and value.is_integer() and str(argument.type) in ("int", "Optional[int]")
     return int(value) if whole else value
 

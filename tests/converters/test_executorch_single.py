@@ -25,6 +25,7 @@ from converters.gates import lowering_gate, require_passed, snr_db
 from converters.limits import LOWERING_LIMITS
 from converters.registry import open_target
 from converters.target import GraphPrecision
+from converters.worker import GraphTask, convert_and_gate
 from sam2lite_mobile import contract
 from sam2lite_mobile.engines.delegated_program import (
     COREML_BACKEND,
@@ -38,7 +39,7 @@ from sam2lite_mobile.engines.executorch_packages import open_executorch
 from sam2lite_mobile.errors import ConversionError, GateError, MissingBackendError, PackageError
 from sam2lite_mobile.mlprogram.memory_folder import read_folder, write_folder
 from sam2lite_mobile.package.executorch_program import interface_faults
-from sam2lite_mobile.package.manifest import DELEGATED
+from sam2lite_mobile.package.manifest import DELEGATED, SNR_DB
 from sam2lite_mobile.quantization.policy import precision_policy
 from tests.converters.conftest import SIZE, Toy
 
@@ -92,6 +93,31 @@ def test_second_conversion_has_the_same_bytes(
     precision = GraphPrecision("fp16", precision_policy("fp16"))
     open_target(name).convert(gate, path, precision=precision, student_size="toy")
     assert path.read_bytes() == programs[f"{name} fp16"].read_bytes()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_build_gates_what_is_counted_and_what_is_computed(toy: Toy, name: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "inputs.npz", **toy.inputs["token_gate"])  # type: ignore[arg-type]
+    task = GraphTask(
+        target=name,
+        checkpoint=toy.checkpoint,
+        spec=GATE,
+        bank_tokens=contract.BANK_TOKENS,
+        recipe="fp16",
+        ranges=None,
+        inputs=tmp_path / "inputs.npz",
+        folder=tmp_path,
+    )
+    outcome = convert_and_gate(task)
+    measures = {(gate.kind, gate.measure, gate.precision) for gate in outcome.gates}
+    counted = DELEGATED[open_target(name).runtime]
+    levels = ("fp32", "fp16")
+    assert measures == {("graph", SNR_DB, level) for level in levels} | {
+        ("lowering", measure, level) for measure in counted for level in levels
+    }
+    assert all(gate.passed for gate in outcome.gates)
+    assert outcome.model == tmp_path / "token_gate.pte"
+    assert read_program(outcome.model).recipe == "fp16"
 
 
 def test_canonical_model_is_that_of_its_content(programs: dict[str, Path]) -> None:
