@@ -115,7 +115,7 @@ class VulkanGraph:
             raise self._broken("operators that torch knows", name) from error
         if name == "aten.gelu.default" and shader_formulas:
             arguments[1] = "tanh"
-        given = {each.name: _fitting(each, value) for each, value in zip(schema, arguments, strict=True)}
+        given = {each.name: fitting(each, value) for each, value in zip(schema, arguments, strict=True)}
         placed = [given[each.name] for each in schema if not each.kwarg_only]
         named = {each.name: given[each.name] for each in schema if each.kwarg_only and given[each.name] is not None}
         return function(*placed, **named)
@@ -213,8 +213,8 @@ def _hash(values: Tensor) -> str:
     return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()
 
 
-def _fitting(argument: Any, value: Any) -> Any:
-    """A value as an operator takes it.
+def fitting(argument: Any, value: Any) -> Any:
+    """A value as an operator takes it; `argument` is of its schema.
 
     The file has one entry for 0 and 0.0, which the delegate reads as either, and a bound that a clamp does not have is
     the largest float64, which is infinity in float32.

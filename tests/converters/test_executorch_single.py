@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from converters.executorch.coreml_delegate import canonical_model, canonical_pro
 from converters.executorch.one_size import at_one_size
 from converters.executorch.single import write_program
 from converters.executorch.vulkan_delegate import lower_to_vulkan
-from converters.executorch.vulkan_graph import VulkanGraph, missing_weights, strange_constants
+from converters.executorch.vulkan_graph import VulkanGraph, fitting, missing_weights, strange_constants
 from converters.gates import lowering_gate, require_passed, snr_db
 from converters.limits import LOWERING_LIMITS
 from converters.registry import open_target
@@ -187,6 +189,15 @@ def test_vulkan_graph_says_what_it_cannot_mean(programs: dict[str, Path]) -> Non
         whole.run([torch.zeros(1, 2, 3) for _ in inputs], shader_formulas=True)
     with pytest.raises(PackageError, match="a graph of the Vulkan delegate"):
         VulkanGraph(program.data[:40], program.constants, where="x")
+
+
+def test_numbers_are_read_as_the_delegate_reads_them() -> None:
+    dim = torch.ops.aten.cat.default._schema.arguments[1]
+    bound = torch.ops.aten.clamp.default._schema.arguments[2]
+    assert (fitting(dim, 0.0), type(fitting(dim, 0.0))) == (0, int)
+    assert type(fitting(bound, 6.0)) is float
+    assert fitting(bound, -sys.float_info.max) == -math.inf
+    assert fitting(dim, None) is None
 
 
 def test_value_that_was_written_over_is_not_read(programs: dict[str, Path]) -> None:
