@@ -26,7 +26,7 @@ from converters.accuracy import (
 )
 from converters.calibration import calibration_digest, needs_calibration, read_calibration
 from converters.gates import clip_gate, require_passed
-from converters.limits import ACCURACY_LIMITS, CLIP_LIMITS, GRAPH_LIMITS, MEDIAN_LIMITS
+from converters.limits import ACCURACY_LIMITS, CLIP_LIMITS, GRAPH_LIMITS, LOWERING_LIMITS, MEDIAN_LIMITS
 from converters.options import BuildOptions, Reporter
 from converters.recording import RECORDED_FRAMES, record_inputs
 from converters.target import Target
@@ -244,7 +244,7 @@ def _build_inputs(
     inputs[f"clip {clip.name}"] = digest.hexdigest()
     inputs["target"] = target.name
     inputs["accuracy set"] = accuracy_digest(measured)
-    inputs["limits"] = repr((GRAPH_LIMITS, CLIP_LIMITS, MEDIAN_LIMITS, ACCURACY_LIMITS))
+    inputs["limits"] = repr((GRAPH_LIMITS, LOWERING_LIMITS, CLIP_LIMITS, MEDIAN_LIMITS, ACCURACY_LIMITS))
     inputs["checkpoint"] = checkpoint_hash(options.checkpoint)
     inputs["model card"] = hashlib.sha256(_model_card(options.checkpoint).read_bytes()).hexdigest()
     if needs_calibration(options.recipe):
@@ -266,7 +266,7 @@ def _model_card(checkpoint: Path) -> Path:
 
 def _outcome_line(outcome: GraphOutcome) -> str:
     worst: dict[str, float] = {}
-    for gate in outcome.gates:
+    for gate in (each for each in outcome.gates if each.kind == "graph"):
         worst[gate.precision] = min(worst.get(gate.precision, float("inf")), gate.measured)
     levels = ", ".join(f"{precision} {value:.1f} dB" for precision, value in worst.items())
     return f"{outcome.id}: {levels} ({outcome.seconds:.0f} s)"

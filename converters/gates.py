@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.limits import Limit, graph_limit, median_frame_limit, worst_frame_limit
+from converters.limits import Limit, graph_limit, lowering_limit, median_frame_limit, worst_frame_limit
 from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.errors import GateError, explain
 from sam2lite_mobile.evaluation.prompted_clip import PromptedClip
@@ -62,6 +63,22 @@ def graph_gate(
             _result(limit, max(measured, -1e6), precision, engine, graph=spec.id, tensor=tensor.name, size=spec.size)
         )
     return results
+
+
+def lowering_gate(spec: GraphSpec, counted: Mapping[str, float], *, precision: str) -> list[GateResult]:
+    """One result per measure that was counted in the program of a graph."""
+    return [
+        _result(
+            lowering_limit(measure),
+            value,
+            precision,
+            "read back from the file",
+            graph=spec.id,
+            size=spec.size,
+            kind="lowering",
+        )
+        for measure, value in counted.items()
+    ]
 
 
 def track_clip(engine: Engine, clip: PromptedClip, *, size: int) -> list[NDArray[np.bool_]]:
@@ -118,7 +135,9 @@ def require_passed(results: Iterable[GateResult]) -> None:
 
 
 def _subject(result: GateResult) -> str:
-    return f"{result.graph} {result.tensor}" if result.kind == "graph" else f"clip {result.clip} at {result.size} px"
+    if result.kind == "clip":
+        return f"clip {result.clip} at {result.size} px"
+    return f"{result.graph} {result.tensor or 'program'}"
 
 
 def _result(
@@ -131,9 +150,10 @@ def _result(
     tensor: str | None = None,
     clip: str | None = None,
     size: int | None = None,
+    kind: Literal["graph", "clip", "lowering"] | None = None,
 ) -> GateResult:
     return GateResult(
-        kind="graph" if graph else "clip",
+        kind=kind or ("graph" if graph else "clip"),
         graph=graph,
         tensor=tensor,
         clip=clip,

@@ -33,10 +33,11 @@ stored in.
 def write_policy_table(
     out: Path, checkpoint: Path, *, targets: Sequence[str], recipes: Sequence[str], size: int, reporter: Reporter
 ) -> None:
-    """Write the table. A target that lacks a recipe, or whose tools are not installed, has a dash or no column.
+    """Write the table. A target that lacks a recipe says so; one that has none of them, or no tools, has no column.
 
     Raises ConversionError where a graph does not convert, DataError where a recipe needs a calibration that is missing.
     """
+    targets = [name for name in targets if _offers_any(name, recipes)]
     student = load_student(checkpoint)
     text = [HEADER.format(student=read_header(checkpoint)[0].name.capitalize(), size=size)]
     for recipe in recipes:
@@ -49,6 +50,14 @@ def write_policy_table(
                 reporter.note(str(error))
         text.append(recipe_section(precision_policy(recipe), student, columns))
     write_file(out, "\n".join(text).encode())
+
+
+def _offers_any(name: str, recipes: Sequence[str]) -> bool:
+    """Whether a target has one of these recipes; one without its tools is named later."""
+    try:
+        return bool(set(open_target(name).recipes) & set(recipes))
+    except MissingBackendError:
+        return True
 
 
 def target_lines(name: str, student: Student, checkpoint: Path, *, recipe: str, size: int) -> Lines | None:

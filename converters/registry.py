@@ -50,6 +50,20 @@ TARGETS = {
         "executorch",
         "w8a8",
     ),
+    "executorch-coreml": Entry(
+        "converters.executorch.coreml",
+        "ExecutorchCoreML",
+        "programs for ExecuTorch 1.5 with the Core ML delegate, for iOS 17",
+        "dist/executorch-coreml",
+        "executorch",
+    ),
+    "executorch-vulkan": Entry(
+        "converters.executorch.vulkan",
+        "ExecutorchVulkan",
+        "programs for ExecuTorch 1.5 with the Vulkan delegate; nothing here can execute them",
+        "dist/executorch-vulkan",
+        "executorch",
+    ),
     "tensorrt": Entry(
         "converters.onnx.target", "TensorRT", "the same models in TensorRT 10's form", "dist/tensorrt", "onnx"
     ),

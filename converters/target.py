@@ -79,6 +79,13 @@ class Target(ABC):
     def operations(self, path: Path) -> Operations:
         """What a written graph computes with, read back from its file."""
 
+    def lowering(self, graph: CapturedGraph, path: Path) -> Mapping[str, float]:
+        """What is counted in a written graph without running it, by measure; nothing for most targets.
+
+        Raises PackageError where the file cannot be read back.
+        """
+        return {}
+
     def assemble(self, folder: Path, graph_ids: Sequence[str]) -> None:  # noqa: B027 - nothing to do for most targets
         """Make what ships of the graphs in `folder`, where they share something; whole clips are tracked after this."""
 

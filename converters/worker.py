@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from converters.gates import graph_gate
+from converters.gates import graph_gate, lowering_gate, require_passed
 from converters.registry import open_target
 from converters.target import GraphPrecision, Target, Tensors
 from sam2lite_mobile.contract import GraphSpec
@@ -70,6 +70,9 @@ def convert_and_gate(task: GraphTask) -> GraphOutcome:
         names = ["fp32"] if name == "fp32" else []
         if name == shipped and task.recipe not in names:
             names.append(task.recipe)
+        counted = chosen.lowering(captured, written[name])
+        gates += [result for each in names for result in lowering_gate(task.spec, counted, precision=each)]
+        require_passed(gates)  # what is not in the delegate as it should be is not worth running
         gates += gate_model(chosen, written[name], task.spec, inputs, reference, precisions=names)
     final = task.folder / f"{task.spec.id}{chosen.suffix}"
     remove(final)

@@ -11,7 +11,7 @@ import torch
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, to_edge_transform_and_lower
 
 from converters.executorch.quantize import quiet
-from sam2lite_mobile.engines.executorch_engine import RECIPE_METHOD
+from sam2lite_mobile.engines.delegated_program import RECIPE_METHOD
 from sam2lite_mobile.errors import ConversionError, explain
 
 _UNCHECKED = EdgeCompileConfig(_check_ir_validity=False)

@@ -15,7 +15,7 @@ from executorch.exir._serialize._named_data_store import NamedDataStore
 from executorch.exir._serialize._program import PTEFile, deserialize_pte_binary, serialize_pte_binary
 from executorch.exir.schema import BackendDelegateInlineData, Buffer, ExecutionPlan, Program, SubsegmentOffsets, Tensor
 
-from sam2lite_mobile.engines.executorch_engine import RECIPE_METHOD
+from sam2lite_mobile.engines.delegated_program import RECIPE_METHOD
 from sam2lite_mobile.errors import ConversionError, explain
 
 SOURCE_METHOD = "forward"

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
@@ -29,6 +28,7 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from converters.capture import CapturedGraph
+from converters.integers import int8_range
 from converters.target import GraphPrecision
 from sam2lite_mobile.quantization import int8
 from sam2lite_mobile.quantization.ranges import ActivationRange
@@ -100,13 +100,11 @@ def layer_of(node: Node, graph: str) -> str | None:
 
 def activation_spec(limits: ActivationRange) -> FixedQParamsQuantizationSpec:
     """int8 with the scale and zero point of `int8.py` for a range."""
-    steps = int8.ACTIVATION_HIGH - int8.ACTIVATION_LOW
-    scale = max((limits.high - limits.low) / steps, int8.SMALLEST_SCALE)
-    zero = round(int8.ACTIVATION_LOW - limits.low / scale)
+    scale, zero = int8_range(limits)
     return FixedQParamsQuantizationSpec(
         dtype=torch.int8,
-        scale=scale,
-        zero_point=min(max(zero, int8.ACTIVATION_LOW), int8.ACTIVATION_HIGH),
+        scale=float(scale),
+        zero_point=int(zero),
         quant_min=int8.ACTIVATION_LOW,
         quant_max=int8.ACTIVATION_HIGH,
         qscheme=torch.per_tensor_affine,
@@ -146,14 +144,12 @@ def _only_reader(node: Node) -> Node | None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without what the libraries report about themselves: deprecations inside torch, partitions, absent extensions."""
-    names = ("torch.export", "torchao", "executorch", "root")
-    levels: Mapping[str, Any] = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # The delegates' modules set levels of their own while they are imported, so no single logger is asked.
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        logging.disable(before)

@@ -54,3 +54,5 @@ def _show(report: VerifyReport, console: Console) -> None:
             console.print(Text(f"  {label:<9}{value}"), soft_wrap=True)
     if report.passed:
         console.print(Text("The package is whole, unchanged since its build, and passed its gates.", style="green"))
+    for note in report.notes:
+        console.print(Text(note, style="bold yellow"))

@@ -59,9 +59,9 @@ def _tflite(source: Path | None, threads: int, bank_tokens: int | None) -> Engin
 
 def _executorch(source: Path | None, threads: int, bank_tokens: int | None) -> Engine:
     folder = _package("executorch", source)
-    from sam2lite_mobile.engines.executorch_engine import ExecutorchEngine
+    from sam2lite_mobile.engines.executorch_packages import open_executorch
 
-    return _of_budget(ExecutorchEngine(folder, threads=threads), folder, bank_tokens)
+    return _of_budget(open_executorch(folder, threads=threads), folder, bank_tokens)
 
 
 def _package(name: str, source: Path | None) -> Path:

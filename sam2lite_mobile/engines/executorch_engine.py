@@ -23,12 +23,11 @@ from sam2lite_mobile.contract import (
     graph_id,
     graph_spec,
 )
+from sam2lite_mobile.engines.delegated_program import RECIPE_METHOD
 from sam2lite_mobile.engines.package_engine import PackageEngine, bank_tokens_of, complete_sizes, not_offered
 from sam2lite_mobile.errors import ContractError, PackageError, explain
 from sam2lite_mobile.runtime.engine import EngineDescription
 
-RECIPE_METHOD = "get_recipe"
-"""A method without inputs that gives the precision recipe of a program as text."""
 BACKEND = "XnnpackBackend"
 _BUILD = "build the package again with `python -m converters executorch`"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,8 +13,10 @@ from sam2lite_mobile.errors import PackageError
 from sam2lite_mobile.package.declare import contract_constants
 from sam2lite_mobile.package.interface import read_interface, type_in_words
 from sam2lite_mobile.package.manifest import (
+    DELEGATED,
     JF_LOST,
     MANIFEST_NAME,
+    NOT_EXECUTED,
     WORST_MASK_IOU,
     GateResult,
     GraphFile,
@@ -85,15 +87,20 @@ def expected_specs(manifest: Manifest) -> tuple[GraphSpec, ...]:
 def check_gates(manifest: Manifest) -> Iterator[Check]:
     """Every gate holds its limit, and none is missing: each output of each graph, a chained clip at each size, J&F.
 
-    Only gates at the shipped precision count as present; the ones of the fp32 artifact come on top.
+    Only gates at the shipped precision count as present; the ones of the fp32 artifact come on top. A program for a
+    delegate was counted as well. `executed` is false where, and only where, nothing could run the files.
     """
+    yield compare(
+        "gates",
+        f"{MANIFEST_NAME} executed",
+        expected=manifest.runtime not in NOT_EXECUTED,
+        got=manifest.executed,
+        do=_BUILD_AGAIN,
+    )
     graphs = {graph.id: {tensor.name for tensor in graph.outputs} for graph in manifest.graphs}
     for gate in manifest.gates:
         yield _check_gate(gate)
-        known = (
-            gate.tensor in graphs.get(gate.graph or "", set()) if gate.kind == "graph" else gate.size in manifest.sizes
-        )
-        if not known:
+        if not _is_known(gate, graphs, manifest):
             yield failed(
                 "gates",
                 f"{MANIFEST_NAME} {gate_name(gate)}",
@@ -108,9 +115,23 @@ def check_gates(manifest: Manifest) -> Iterator[Check]:
     for graph_id, tensors in graphs.items():
         for tensor in sorted(tensors):
             yield _present(f"gate of {graph_id} {tensor} ({recipe})", (graph_id, tensor) in outputs)
+    counted = {(gate.graph, gate.measure) for gate in shipped if gate.kind == "lowering"}
+    for measure in DELEGATED.get(manifest.runtime, ()):
+        for graph_id in graphs:
+            yield _present(f"gate of {graph_id} {measure} ({recipe})", (graph_id, measure) in counted)
     for size in manifest.sizes:
         yield _present(f"gate of a chained clip at {size} px ({recipe})", size in clips)
     yield _present(f"gate of J&F ({recipe})", any(gate.measure == JF_LOST for gate in shipped))
+
+
+def _is_known(gate: GateResult, graphs: Mapping[str, set[str]], manifest: Manifest) -> bool:
+    """Whether a gate is of a graph, tensor or size that the package has."""
+    if gate.kind == "clip":
+        return gate.size in manifest.sizes
+    tensors = graphs.get(gate.graph or "")
+    if gate.kind == "lowering":
+        return tensors is not None and gate.measure in DELEGATED.get(manifest.runtime, ())
+    return gate.tensor in (tensors or set())
 
 
 def _check_declared(graph: GraphFile, spec: GraphSpec) -> Iterator[Check]:

@@ -13,6 +13,7 @@ from sam2lite_mobile.package.codec import ZERO_SHA256
 from sam2lite_mobile.package.interface import declare_tensors, read_interface
 from sam2lite_mobile.package.manifest import (
     MANIFEST_VERSION,
+    NOT_EXECUTED,
     Calibration,
     ContractConstants,
     Defaults,
@@ -108,6 +109,7 @@ def draft_manifest(
         package_name=package_name,
         package_version=package_version,
         runtime=runtime,
+        executed=runtime not in NOT_EXECUTED,
         student_size=student_size,
         checkpoint_sha256=checkpoint_sha256,
         precision=precision,

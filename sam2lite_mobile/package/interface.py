@@ -12,8 +12,8 @@ from msgspec import Struct
 from sam2lite_mobile.contract import TensorSpec
 from sam2lite_mobile.errors import PackageError, explain
 from sam2lite_mobile.mlprogram.proto import new_model
-from sam2lite_mobile.package.executorch_program import read_executorch_interface
-from sam2lite_mobile.package.manifest import Runtime, Tensor
+from sam2lite_mobile.package.executorch_program import read_delegated_interface, read_executorch_interface
+from sam2lite_mobile.package.manifest import DELEGATED, Runtime, Tensor
 from sam2lite_mobile.package.onnx_models import read_onnx_interface
 from sam2lite_mobile.package.tflite_models import read_tflite_interface
 from sam2lite_mobile.package.tree import path_fault, read_regular_file
@@ -90,6 +90,8 @@ def read_interface(path: Path, runtime: Runtime, graph_id: str) -> tuple[dict[st
     """
     if runtime == "executorch":
         return read_executorch_interface(path, graph_id)
+    if runtime in DELEGATED:
+        return read_delegated_interface(path, runtime, graph_id)
     if runtime == "tflite":
         return read_tflite_interface(path, graph_id)
     return read_onnx_interface(path) if runtime == "onnx" else read_mlpackage_interface(path)

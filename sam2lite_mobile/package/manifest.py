@@ -11,12 +11,26 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
 MANIFEST_NAME = "manifest.json"
 SCHEMA_NAME = "manifest.schema.json"
 
-Runtime = Literal["coreml", "onnx", "tflite", "executorch"]
-"""What runs the graphs of a package."""
+Runtime = Literal["coreml", "onnx", "tflite", "executorch", "executorch_coreml", "executorch_vulkan"]
+"""What runs the graphs of a package; ExecuTorch by its delegate, XNNPACK where none is named."""
+NOT_EXECUTED: frozenset[Runtime] = frozenset({"executorch_vulkan"})
+"""Runtimes whose files no machine of ours can execute: their packages say `executed` false."""
+DELEGATED: Mapping[Runtime, tuple[str, ...]] = {
+    "executorch_coreml": ("delegate_calls", "operations_outside", "interface_faults"),
+    "executorch_vulkan": (
+        "delegate_calls",
+        "operations_outside",
+        "interface_faults",
+        "unknown_operators",
+        "missing_weights",
+        "strange_constants",
+    ),
+}
+"""Runtimes with one program for each graph, and what is counted in each program as it lies on disk."""
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64, description="SHA-256, hex")]
 Name = Annotated[str, Meta(pattern="^[a-z0-9_]+$", max_length=64)]
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
@@ -120,11 +134,12 @@ class GateResult(Entry, frozen=True):
     """One measured value beside its limit.
 
     `kind` `graph`: `graph` is a graph id, `tensor` one of its outputs, `clip` is null. `kind` `clip`: a chained clip
-    or several, at input size `size`; `graph` and `tensor` are null. `measured` is finite: an exact match, whose
+    or several, at input size `size`; `graph` and `tensor` are null. `kind` `lowering`: what was counted in the program
+    of `graph`, without running it; `tensor` and `clip` are null. `measured` is finite: an exact match, whose
     signal-to-noise ratio has no finite value, is written as EXACT_MATCH_DB.
     """
 
-    kind: Literal["graph", "clip"]
+    kind: Literal["graph", "clip", "lowering"]
     graph: Name | None
     tensor: Name | None
     clip: Text | None
@@ -173,7 +188,9 @@ class Manifest(Entry, frozen=True):
 
     `self_sha256` is the SHA-256 of the file with the 64 digits of `self_sha256` replaced by zeros: it shows damage, and
     is no signature. `files` lists every file outside the graphs except the manifest itself and its `copies`, which
-    are byte-identical to it. `build_key` hashes the inputs of the build: an equal key needs no rebuild.
+    are byte-identical to it. `build_key` hashes the inputs of the build: an equal key needs no rebuild. `executed` is
+    false where no machine of the build could run the files: its gates then followed what the files say, in another
+    runtime (`engine` of each result), and an app should not take the package for one that ran.
     """
 
     manifest_version: int
@@ -181,6 +198,7 @@ class Manifest(Entry, frozen=True):
     package_name: Annotated[str, Meta(pattern="^[a-z0-9-]+$", max_length=64)]
     package_version: Version
     runtime: Runtime
+    executed: bool
     student_size: Name
     checkpoint_sha256: Sha256
     precision: Precision
@@ -217,5 +235,5 @@ def finite_db(snr_db: float) -> float:
 
 def gate_name(gate: GateResult) -> str:
     """How a gate is named in messages: graph and tensor, or clip and size; then measure and precision."""
-    subject = f"{gate.graph} {gate.tensor}" if gate.kind == "graph" else f"{gate.clip} at {gate.size} px"
+    subject = f"{gate.clip} at {gate.size} px" if gate.kind == "clip" else f"{gate.graph} {gate.tensor or 'program'}"
     return f"{subject} {gate.measure} ({gate.precision})"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sam2lite_mobile.errors import DataError, PackageError, explain
-from sam2lite_mobile.package.executorch import write_executorch_package
+from sam2lite_mobile.package.executorch import write_executorch_package, write_executorch_programs
 from sam2lite_mobile.package.files import staged_folder
 from sam2lite_mobile.package.manifest import MANIFEST_NAME, Manifest
 from sam2lite_mobile.package.onnx import write_onnx_package
@@ -65,6 +65,22 @@ def publish_executorch(
     _publish(
         target,
         lambda staging: write_executorch_package(
+            staging, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
+        ),
+    )
+    return target
+
+
+def publish_executorch_programs(
+    target: Path, *, models: Mapping[str, Path], manifest: Manifest, readme: Path, model_card: Path, licence: Path
+) -> Path:
+    """`target`, holding an ExecuTorch package with one program for each graph; as `publish_ios`.
+
+    models: graph id -> its program, for every graph at every size of `manifest.sizes`.
+    """
+    _publish(
+        target,
+        lambda staging: write_executorch_programs(
             staging, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
         ),
     )

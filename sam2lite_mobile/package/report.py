@@ -25,10 +25,14 @@ class Check:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """All checks of one package, in the order in which they ran. An early failure may end it."""
+    """All checks of one package, in the order in which they ran. An early failure may end it.
+
+    notes: what a reader of the verdict has to know besides, for example that the files were not executed.
+    """
 
     folder: Path
     checks: tuple[Check, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -12,6 +12,11 @@ from sam2lite_mobile.package.files import recover_folder
 from sam2lite_mobile.package.manifest import MANIFEST_NAME
 from sam2lite_mobile.package.report import Check, VerifyReport, failed, passed
 
+NOT_EXECUTED_NOTE = (
+    "These files were not executed: nothing here runs their delegate. The gates followed what the files say, operator "
+    "by operator, in torch. Run them on a device before you ship them."
+)
+
 
 def verify_package(folder: Path, *, limits: PackageLimits = DEFAULT_LIMITS) -> VerifyReport:
     """A report on the package in `folder`; `report.passed` is the verdict.
@@ -30,7 +35,7 @@ def verify_package(folder: Path, *, limits: PackageLimits = DEFAULT_LIMITS) -> V
         raise DataError(
             explain(str(folder), expected="a package folder", got="no such folder", do="check the path, or build it")
         )
-    return VerifyReport(folder, tuple(_checks(folder, limits)))
+    return VerifyReport(folder, tuple(_checks(folder, limits)), _notes(folder))
 
 
 def is_current(folder: Path, build_key: str) -> bool:
@@ -40,6 +45,15 @@ def is_current(folder: Path, build_key: str) -> bool:
         return read_manifest(folder / MANIFEST_NAME).build_key == build_key and verify_package(folder).passed
     except PackageError:
         return False
+
+
+def _notes(folder: Path) -> tuple[str, ...]:
+    """Said of a package whose files nothing could run."""
+    try:
+        executed = read_manifest(folder / MANIFEST_NAME).executed
+    except PackageError:
+        return ()
+    return () if executed else (NOT_EXECUTED_NOTE,)
 
 
 def _checks(folder: Path, limits: PackageLimits) -> list[Check]:

@@ -60,12 +60,12 @@ def test_reformatted_manifest_is_refused() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\xff\xfe", b'{"manifest_version": "1"}', b"[" * 100_000])
 def test_text_that_is_no_manifest_is_refused_with_a_message(data: bytes) -> None:
-    with pytest.raises(PackageError, match=r"manifest\.json: expected a manifest of version 2"):
+    with pytest.raises(PackageError, match=r"manifest\.json: expected a manifest of version 3"):
         decode_manifest(data)
 
 
 def test_older_manifest_is_refused_with_the_advice_to_rebuild() -> None:
-    with pytest.raises(PackageError, match="expected 2, got 0; build the package again"):
+    with pytest.raises(PackageError, match="expected 3, got 0; build the package again"):
         decode_manifest(b'{"manifest_version": 0}')
 
 

@@ -211,8 +211,8 @@ def test_manifest_over_its_size_limit_is_refused(package: Path) -> None:
 
 
 def test_newer_manifest_is_refused_with_the_advice_to_upgrade(package: Path) -> None:
-    write_text(package, lambda content: content.update(manifest_version=3, something_new=True))
-    assert "manifest_version: expected 2, got 3; upgrade sam2lite-mobile" in failing(package)
+    write_text(package, lambda content: content.update(manifest_version=4, something_new=True))
+    assert "manifest_version: expected 3, got 4; upgrade sam2lite-mobile" in failing(package)
 
 
 @pytest.mark.parametrize(

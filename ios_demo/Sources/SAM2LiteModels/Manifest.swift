@@ -4,13 +4,15 @@ import Foundation
 /// the meaning of each field. Phone code takes every size, shape and constant from here and types none in.
 public struct Manifest: Codable, Sendable {
     /// The newest manifest version that this code understands.
-    public static let supportedVersion = 2
+    public static let supportedVersion = 3
 
     public let manifestVersion: Int
     public let selfSha256: String
     public let packageName: String
     public let packageVersion: String
     public let runtime: String
+    /// False where no machine of the build could run the files.
+    public let executed: Bool
     public let studentSize: String
     public let checkpointSha256: String
     public let precision: Precision
