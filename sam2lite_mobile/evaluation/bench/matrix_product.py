@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.mkldnn import MkldnnLinear
 
 from sam2lite_mobile.evaluation.bench.clocks import ZERO, Stopwatch
+from sam2lite_mobile.evaluation.bench.conditions import SPREADING
 from sam2lite_mobile.evaluation.bench.subjects import TOTAL, FrameTimes, SubjectFacts
 from sam2lite_mobile.runtime.engine import EngineDescription
 
@@ -81,6 +82,19 @@ def machine_peak(frames: Sequence[FrameTimes]) -> MachinePeak:
     }
     best = min(times, key=lambda name: statistics.median(times[name]))
     return MachinePeak(best, OPERATIONS / statistics.median(times[best]) / 1e6, tuple(times[best]))
+
+
+def peak_notes(frames: Sequence[FrameTimes], *, threads: int) -> list[str]:
+    """A note if a library used more threads than allowed: its rate for each of them is then that of a shared core."""
+    notes = []
+    for name in frames[0].parts:
+        used = statistics.median(frame.parts[name].cpu_ms / frame.parts[name].wall_ms for frame in frames)
+        if name != TOTAL and used > SPREADING * threads:
+            notes.append(
+                f"the matrix product of {name} used {used:.1f} processors where {threads} were allowed: set "
+                f"OMP_NUM_THREADS={threads}, or shares of the machine's peak may come out too high"
+            )
+    return notes
 
 
 def peak_share(flops: int, frames: Sequence[FrameTimes], part: str, peak: MachinePeak) -> float:

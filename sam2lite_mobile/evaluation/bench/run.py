@@ -103,7 +103,7 @@ def run_bench(plan: BenchPlan, *, on_stage: Observer | None = None, on_frame: Ob
     swept = _sweeps(plan, clip, tell, on_frame)
     load_end = load_average()
     memory = _memory(specs, plan, tell)
-    peak, work = _work(facts, frames, product.facts.name)
+    peak, work, peak_notes = _work(facts, frames, product.facts.name, threads=plan.threads)
     results = [
         subject_result(each, frames[each.name], memory.get(each.name), work=work.get(each.name)) for each in facts
     ]
@@ -115,6 +115,7 @@ def run_bench(plan: BenchPlan, *, on_stage: Observer | None = None, on_frame: Ob
         long_run = in_new_process(measure_long_run, plan.long_subject, frames=plan.long_frames, threads=plan.threads)
     dot_product = this_dot_product()
     notes += all_notes(results, threads=plan.threads, loads=(load_start, load_end), environment=os.environ)
+    notes += peak_notes
     notes += goal_notes(ratios, rounds=plan.rounds, threads=plan.threads, dot_product=dot_product)
     conditions = RunConditions(
         package_version=__version__,
@@ -161,12 +162,14 @@ def _product() -> Subject:
 
 
 def _work(
-    facts: Sequence[SubjectFacts], frames: Mapping[str, Sequence[FrameTimes]], product: str
-) -> tuple[Peak, dict[str, dict[str, GraphWork]]]:
-    """The machine's peak, and what each graph reaches of it, by subject and graph."""
+    facts: Sequence[SubjectFacts], frames: Mapping[str, Sequence[FrameTimes]], product: str, *, threads: int
+) -> tuple[Peak, dict[str, dict[str, GraphWork]], list[str]]:
+    """The machine's peak, what each graph reaches of it, by subject and graph, and notes on both."""
     from sam2lite_mobile.evaluation.bench.graph_work import measured_work
+    from sam2lite_mobile.evaluation.bench.matrix_product import peak_notes
 
-    return measured_work(facts, frames, product=frames[product])
+    peak, work = measured_work(facts, frames, product=frames[product])
+    return peak, work, peak_notes(frames[product], threads=threads)
 
 
 def _sweeps(plan: BenchPlan, clip: Clip, tell: Observer, on_frame: Observer | None) -> list[Sweep]:

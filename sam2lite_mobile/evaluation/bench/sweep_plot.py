@@ -15,6 +15,7 @@ COLOURS = ("#1f5fa8", "#c0392b", "#2e8b57", "#8e5bb5", "#d98e04", "#17828f", "#7
 """One a runtime; its recipes differ by the stroke."""
 STROKES = {"fp32": "-", "fp16": "-.", "w8": ":", "w8a8": "--"}
 OTHER_STROKE = (0, (3, 1, 1, 1))
+"""Of a recipe that has none of its own, such as Core ML's palettes."""
 
 
 def check_plotting() -> None:
@@ -47,7 +48,7 @@ def sweep_picture(sweep: Sweep, *, form: str = "svg") -> bytes:
     import matplotlib
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained", dpi=100)
+    figure = Figure(figsize=(8.5, 4), layout="constrained", dpi=100)
     axes = figure.subplots()
     lines = dict.fromkeys(point.line for point in sweep.points)
     runtimes = list(dict.fromkeys(_runtime(line) for line in lines))
@@ -60,7 +61,7 @@ def sweep_picture(sweep: Sweep, *, form: str = "svg") -> bytes:
             markersize=4,
             linewidth=1.6,
             color=COLOURS[runtimes.index(_runtime(line)) % len(COLOURS)],
-            linestyle=next((stroke for recipe, stroke in STROKES.items() if recipe in line.split()), OTHER_STROKE),
+            linestyle=STROKES.get(_recipe(line), OTHER_STROKE),
             label=line,
         )
     axes.set_xticks(sorted({point.value for point in sweep.points}))
@@ -70,7 +71,7 @@ def sweep_picture(sweep: Sweep, *, form: str = "svg") -> bytes:
     axes.set_title(sweep.fixed, loc="left", fontsize=9)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    figure.legend(frameon=False, fontsize=8, loc="outside right upper")
     picture = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": sweep.axis, "svg.fonttype": "none"}):
         figure.savefig(picture, format=form, metadata={"Date": None} if form == "svg" else None)
@@ -80,3 +81,8 @@ def sweep_picture(sweep: Sweep, *, form: str = "svg") -> bytes:
 def _runtime(line: str) -> str:
     """Student and runtime of a line: what shares a colour."""
     return " ".join(line.split()[:2])
+
+
+def _recipe(line: str) -> str:
+    """The recipe of a line `student runtime recipe`, which may go on after a comma."""
+    return line.partition(",")[0].split()[-1]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sam2lite_mobile.contract import GRAPHS
-from sam2lite_mobile.evaluation.bench.comparisons import DISK
+from sam2lite_mobile.evaluation.bench.comparisons import DISK, PEAK_MEMORY
 from sam2lite_mobile.evaluation.bench.results import BenchResult, LongRun, Sweep
 from sam2lite_mobile.evaluation.bench.subjects import EAGER, HOST, TORCH, TOTAL
 
@@ -33,6 +33,7 @@ def bench_tables(result: BenchResult) -> list[TextTable]:
         _work(result),
         _host(result),
         _memory(result),
+        _memory_ratios(result),
         _disk(result),
         *(_sweep(sweep) for sweep in result.sweeps),
         *(() if result.long_run is None else (_long_run(result.long_run),)),
@@ -131,8 +132,9 @@ def _work(result: BenchResult) -> TextTable:
                 work = each.work.get(graph)
                 cells += [NONE, NONE] if work is None else [f"{work.flops / 1e9:.2f}", f"{work.peak_share:.1%}"]
             rows.append((each.name, *cells))
-    columns = [word for graph in graphs for word in (f"{_words(graph)}, 10^9 operations", "share of the peak")]
-    return TextTable("operations of a frame, and the share of the machine's peak", ("subject", *columns), tuple(rows))
+    columns = [word for graph in graphs for word in (_words(graph), "share")]
+    title = "10^9 floating-point operations of a frame, and the share of the machine's peak"
+    return TextTable(title, ("subject", *columns), tuple(rows))
 
 
 def _memory(result: BenchResult) -> TextTable:
@@ -144,6 +146,12 @@ def _memory(result: BenchResult) -> TextTable:
             parameters = NONE if each.parameters is None else f"{each.parameters / 1e6:.2f} M"
             rows.append((each.name, *cells, parameters))
     return TextTable("memory of a process, MB", ("subject", "before", "peak", "added", "parameters"), tuple(rows))
+
+
+def _memory_ratios(result: BenchResult) -> TextTable:
+    found = [each for each in result.bytes_ratios if each.what == PEAK_MEMORY]
+    rows = tuple((each.subject, each.reference, f"{each.ratio:.3f}") for each in found)
+    return TextTable("ratio of peak memory", ("subject", "against", "ratio"), rows, names=2)
 
 
 def _disk(result: BenchResult) -> TextTable:

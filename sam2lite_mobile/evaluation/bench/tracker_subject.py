@@ -22,7 +22,7 @@ FILL_FRAMES = 10
 HOST_STAGES = ("resize", "motion", "bank", "masks")
 """Stages of the tracker that are NumPy alone; what is left of the host is mostly the check of the graphs' outputs."""
 SCOPE = (
-    "one Tracker.step with full banks, from a decoded frame (uint8) to the mask at the frame's size; one object; "
+    "one Tracker.step with one object and a full bank, from a decoded frame (uint8) to the mask at the frame's size; "
     "a graph: the engine's run with its copies; host: everything outside the engine, all of it NumPy"
 )
 

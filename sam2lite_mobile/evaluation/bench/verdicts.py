@@ -69,8 +69,8 @@ def _verdict(what: str, measured: float, limit: float) -> Verdict:
 
 def goal_notes(ratios: Sequence[Ratio], *, rounds: int, threads: int, dot_product: Sequence[str] | None) -> list[str]:
     """What keeps the verdicts of a run from being those of the goals, which are stated for 30 rounds on one thread."""
-    goals = {(bound.subject, bound.reference): bound for bound in RATIO_LIMITS}
-    judged = [goals[pair] for pair in ((each.subject, each.peer) for each in ratios) if pair in goals]
+    pairs = {(each.subject, each.peer, each.part) for each in ratios}
+    judged = [bound for bound in RATIO_LIMITS if (bound.subject, bound.reference, bound.part) in pairs]
     notes = []
     if judged and (rounds < GOAL_ROUNDS or threads != GOAL_THREADS):
         notes.append(
