@@ -112,15 +112,9 @@ def test_memory_and_the_long_run_are_measured_in_processes_of_their_own(
         assert text in call.out
 
 
-RUNTIMES: tuple[tuple[Runtime, str, str], ...] = (
-    ("tflite", "models/sam2lite.tflite", "models/notes.txt"),
-    ("executorch", "models/sam2lite.pte", "models/samples.bpte"),
-)
-
-
 def write_package(folder: Path, runtime: Runtime, *, recipe: str = "fp32", sizes: tuple[int, ...] = (512,)) -> Path:
     """A folder with nothing but a manifest: two graphs in one file of 1,000 bytes, and 70 bytes of samples."""
-    model = next((path for name, path, _ in RUNTIMES if name == runtime), "models/model.bin")
+    model = "models/model.bin"
     graphs = tuple(
         GraphFile(
             id=f"{graph}_{sizes[0]}",

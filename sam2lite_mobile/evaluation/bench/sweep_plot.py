@@ -65,7 +65,7 @@ def sweep_picture(sweep: Sweep, *, form: str = "svg") -> bytes:
             label=line,
         )
     axes.set_xticks(sorted({point.value for point in sweep.points}))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * max(point.wall_ms.p50 for point in sweep.points))
     axes.set_xlabel(AXIS_WORDS[sweep.axis])
     axes.set_ylabel("median ms a frame")
     axes.set_title(sweep.fixed, loc="left", fontsize=9)
