@@ -9,6 +9,7 @@ absent: `lite` proves that the runtime needs NumPy alone.
 import hashlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import nox
@@ -58,13 +59,12 @@ def toolkit_bin() -> Path:
     return Path(os.environ.get(TOOLKIT_VARIABLE, ROOT / ".nox" / "toolkit")).resolve() / SCRIPTS
 
 
-def run(session: nox.Session, program: str, *arguments: str) -> None:
-    """Run a program of the shared environment, which also comes first in PATH."""
+def run(session: nox.Session, program: str, *arguments: str, variables: Mapping[str, str] | None = None) -> None:
+    """Run a program of the shared environment, which also comes first in PATH. variables: more of its environment."""
     folder = toolkit_bin()
     path = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
-    session.run(
-        str(folder / program), *arguments, env={"PATH": path, TOOLKIT_VARIABLE: str(folder.parent)}, external=True
-    )
+    environment = {"PATH": path, TOOLKIT_VARIABLE: str(folder.parent), **(variables or {})}
+    session.run(str(folder / program), *arguments, env=environment, external=True)
 
 
 @nox.session(python=PYTHON, default=False)
@@ -144,8 +144,9 @@ def bench(session: nox.Session) -> None:
     subjects = ["--students", "nano,tiny", "--eager", "tiny"]
     subjects += [word for target, recipe in packages for word in ("--package", f"dist/bench/{target}_{recipe}")]
     files = ["--json", "dist/bench/bench.json", "--report", "dist/bench/benchmark.md"]
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # NumPy's matrix product, which stands for the machine's peak
-    run(session, "sam2lite", "bench", *subjects, "--sweep", *files, *session.posargs)
+    # NumPy reads this: its matrix product may stand for the machine's peak.
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    run(session, "sam2lite", "bench", *subjects, "--sweep", *files, *session.posargs, variables=threads)
 
 
 @nox.session(python=False, requires=["toolkit"])
