@@ -9,6 +9,7 @@ absent: `lite` proves that the runtime needs NumPy alone.
 import hashlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import nox
@@ -23,6 +24,9 @@ PYTHON = "3.11"
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 SCRIPTS = "Scripts" if sys.platform == "win32" else "bin"
+BENCH_TARGETS, BENCH_RECIPES = ("tflite", "onnx", "executorch"), ("fp32", "w8a8")
+BENCH_CHECKPOINT, BENCH_SIZE = "assets/weights/tiny.safetensors", "512"
+"""What `bench` builds and times: the goals of `sam2lite_mobile/evaluation/bench/limits.py` are stated for it."""
 TOOLKIT_VARIABLE = "SAM2LITE_TOOLKIT"
 """Environment variable: a ready environment to use in place of .nox/toolkit, so that the README's blocks, which run
 in a copy of the repository, need not install everything again."""
@@ -55,13 +59,12 @@ def toolkit_bin() -> Path:
     return Path(os.environ.get(TOOLKIT_VARIABLE, ROOT / ".nox" / "toolkit")).resolve() / SCRIPTS
 
 
-def run(session: nox.Session, program: str, *arguments: str) -> None:
-    """Run a program of the shared environment, which also comes first in PATH."""
+def run(session: nox.Session, program: str, *arguments: str, variables: Mapping[str, str] | None = None) -> None:
+    """Run a program of the shared environment, which also comes first in PATH. variables: more of its environment."""
     folder = toolkit_bin()
     path = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
-    session.run(
-        str(folder / program), *arguments, env={"PATH": path, TOOLKIT_VARIABLE: str(folder.parent)}, external=True
-    )
+    environment = {"PATH": path, TOOLKIT_VARIABLE: str(folder.parent), **(variables or {})}
+    session.run(str(folder / program), *arguments, env=environment, external=True)
 
 
 @nox.session(python=PYTHON, default=False)
@@ -131,11 +134,19 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=False, requires=["toolkit"])
 def bench(session: nox.Session) -> None:
-    """Time the students beside EdgeTAM, into dist/bench.json. Options are passed to `sam2lite bench`."""
+    """Time packages of Tiny, built where out of date, beside torch and EdgeTAM, into dist/bench. Options go on."""
     # Without dependencies: both packages ask for torchvision, which would bring a CUDA build of torch.
     run(session, "python", "-m", "pip", "install", "--quiet", "--no-deps", *group("peer"))
-    (ROOT / "dist").mkdir(exist_ok=True)
-    run(session, "sam2lite", "bench", "--json", "dist/bench.json", *session.posargs)
+    packages = [(target, recipe) for recipe in BENCH_RECIPES for target in BENCH_TARGETS]
+    for target, recipe in packages:
+        build = ["--checkpoint", BENCH_CHECKPOINT, "--recipe", recipe, "--sizes", BENCH_SIZE]
+        run(session, "python", "-m", "converters", target, *build, "--out", f"dist/bench/{target}_{recipe}")
+    subjects = ["--students", "nano,tiny", "--eager", "tiny"]
+    subjects += [word for target, recipe in packages for word in ("--package", f"dist/bench/{target}_{recipe}")]
+    files = ["--json", "dist/bench/bench.json", "--report", "dist/bench/benchmark.md"]
+    # NumPy reads this: its matrix product may stand for the machine's peak.
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    run(session, "sam2lite", "bench", *subjects, "--sweep", *files, *session.posargs, variables=threads)
 
 
 @nox.session(python=False, requires=["toolkit"])

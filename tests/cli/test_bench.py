@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sam2lite_mobile.evaluation.bench import run
 from sam2lite_mobile.evaluation.bench.clip import Clip
 from sam2lite_mobile.evaluation.bench.clocks import Times
-from sam2lite_mobile.evaluation.bench.opening import PackageSpec, PeerSpec, StudentSpec, SubjectSpec
+from sam2lite_mobile.evaluation.bench.opening import Package, PackageSpec, PeerSpec, StudentSpec, SubjectSpec
 from sam2lite_mobile.evaluation.bench.results import LongRun, LongRunSegment, Memory, read_bench
-from sam2lite_mobile.evaluation.bench.subjects import HOST, TOTAL, FrameTimes, SubjectFacts
+from sam2lite_mobile.evaluation.bench.subjects import HOST, TOTAL, FrameTimes, SubjectFacts, Variant
+from sam2lite_mobile.package.codec import encode_manifest
+from sam2lite_mobile.package.declare import draft_manifest
+from sam2lite_mobile.package.manifest import Defaults, FileEntry, GraphFile, Precision, Runtime
 from sam2lite_mobile.runtime.engine import EngineDescription
 from tests.cli.conftest import Call
 
@@ -24,12 +28,12 @@ class FixedSubject:
     """Every frame takes the same time: a tenth of a millisecond for each pixel of the input's side."""
 
     def __init__(self, spec: SubjectSpec) -> None:
-        if isinstance(spec, PeerSpec):
-            name, size, self._total = "edgetam@1024", 1024, PEER_MS
-        else:
-            name = f"{spec.student if isinstance(spec, StudentSpec) else getattr(spec, 'engine', '')}@{spec.size}"
-            size, self._total = spec.size, spec.size / 10
-        self.facts = SubjectFacts(name, size, 1, 384, EngineDescription("fixed", "fp32", 1, "1"), "all of it")
+        size = 1024 if isinstance(spec, PeerSpec) else spec.size
+        self._total = PEER_MS if isinstance(spec, PeerSpec) else size / 10
+        variant = spec.package.variant if isinstance(spec, PackageSpec) else None
+        disk = spec.package.disk_bytes if isinstance(spec, PackageSpec) else None
+        engine = EngineDescription("fixed", "fp32", 1, "1")
+        self.facts = SubjectFacts(spec.name, size, 1, 384, engine, "all of it", variant, disk)
 
     def prepare(self) -> None:
         return
@@ -108,15 +112,142 @@ def test_memory_and_the_long_run_are_measured_in_processes_of_their_own(
         assert text in call.out
 
 
-@pytest.mark.parametrize("engine", ["coreml", "onnx", "tflite", "executorch"])
-def test_package_is_timed_at_the_sizes_that_are_asked_for(
-    sam2lite: Run, opened: list[tuple[SubjectSpec, int]], tmp_path: Path, engine: str
+def write_package(folder: Path, runtime: Runtime, *, recipe: str = "fp32", sizes: tuple[int, ...] = (512,)) -> Path:
+    """A folder with nothing but a manifest: two graphs in one file of 1,000 bytes, and 70 bytes of samples."""
+    model = "models/model.bin"
+    graphs = tuple(
+        GraphFile(
+            id=f"{graph}_{sizes[0]}",
+            graph=graph,
+            size=sizes[0],
+            path=model,
+            tree_sha256="0" * 64,
+            bytes=1000,
+            files=(),
+            inputs=(),
+            outputs=(),
+        )
+        for graph in ("image_encoder", "mask_decoder")
+    )
+    manifest = draft_manifest(
+        package_name="sam2lite-models",
+        package_version="0.1.0",
+        runtime=runtime,
+        student_size="tiny",
+        checkpoint_sha256="1" * 64,
+        precision=Precision(recipe=recipe, policy_sha256="2" * 64),
+        sizes=sizes,
+        bank_tokens=384,
+        defaults=Defaults(size=sizes[-1], window=8, compute_units="all"),
+        build_key="3" * 64,
+        gates=(),
+        calibration=None,
+        conformance_sha256=None,
+        tools={"tool": "1"},
+        licences=(),
+    )
+    files = (
+        FileEntry(path=model, sha256="4" * 64, bytes=1000),
+        FileEntry(path="models/samples.bpte", sha256="5" * 64, bytes=70),
+        FileEntry(path="README.md", sha256="6" * 64, bytes=9),
+    )
+    folder.mkdir()
+    manifest = msgspec.structs.replace(manifest, graphs=graphs, files=files)
+    (folder / "manifest.json").write_bytes(encode_manifest(manifest))
+    return folder
+
+
+@pytest.mark.parametrize("runtime", ["coreml", "onnx", "tflite", "executorch"])
+def test_manifest_of_a_package_says_what_runs_it_and_what_it_is(
+    sam2lite: Run, opened: list[tuple[SubjectSpec, int]], tmp_path: Path, runtime: Runtime
 ) -> None:
-    arguments = ("bench", "--engine", engine, "--package", tmp_path, "--sizes", 256, "--rounds", 1, "--no-memory")
-    call = sam2lite(*arguments, "--no-peer", "--threads", 2)
+    folder = write_package(tmp_path / "p", runtime, recipe="w8a8", sizes=(256, 512))
+    call = sam2lite(
+        *("bench", "--package", folder, "--sizes", 256, "--rounds", 1),
+        *("--no-memory", "--no-peer", "--threads", 2),
+    )
     assert call.status == 0, call.err
-    assert opened == [(PackageSpec(engine, tmp_path, 256), 2)]
-    assert f"{engine}@256" in call.out
+    package = Package(folder, Variant("tiny", runtime, "w8a8"), (256, 512), 384, 1000, "1" * 64)
+    assert opened == [(PackageSpec(package, 256), 2)]
+    assert f"tiny {runtime} w8a8@256" in call.out
+
+
+def test_students_eager_students_and_packages_share_their_rounds(
+    sam2lite: Run, opened: list[tuple[SubjectSpec, int]], tmp_path: Path
+) -> None:
+    folders = [write_package(tmp_path / recipe, "tflite", recipe=recipe) for recipe in ("fp32", "w8a8")]
+    path = tmp_path / "b.json"
+    call = sam2lite(
+        *("bench", "--students", "tiny", "--eager", "tiny", "--package", folders[0], "--package", folders[1]),
+        *("--rounds", 1, "--no-memory", "--no-peer", "--json", path),
+    )
+    assert call.status == 0, call.err
+    names = ["tiny@512", "tiny@256", "tiny eager@512", "tiny eager@256", "tiny tflite fp32@512", "tiny tflite w8a8@512"]
+    assert [spec.name for spec, _ in opened] == names  # a package runs those of the sizes left out that it has
+    result = read_bench(path)
+    judged = {verdict.what.partition(",")[0]: verdict.held for verdict in result.verdicts}
+    # Every subject takes 51.2 ms: nothing is faster than anything, and "never slower" holds.
+    assert judged["tiny tflite fp32@512 / tiny eager@512"] is False
+    assert judged["tiny tflite w8a8@512 / tiny tflite fp32@512"] is True
+    assert [verdict.held for verdict in result.verdicts if "w8a8" in verdict.what] == [False, True]
+    assert not any("onnx" in verdict.what for verdict in result.verdicts)
+    disk = [ratio for ratio in result.bytes_ratios if ratio.what == "size on disk"]
+    assert [(ratio.subject, ratio.ratio) for ratio in disk] == [("tiny tflite w8a8@512", 1)]
+    assert "limits are stated for medians of 30 rounds or more on 1 thread; this run had 1 on 1" in " ".join(
+        call.out.split()
+    )
+
+
+def test_report_and_plots_hold_what_the_tables_say(
+    sam2lite: Run, opened: list[tuple[SubjectSpec, int]], tmp_path: Path
+) -> None:
+    folder = write_package(tmp_path / "p", "onnx", sizes=(256,))
+    page = tmp_path / "speed.md"
+    call = sam2lite(
+        *("bench", "--students", "nano", "--package", folder, "--sizes", "256", "--sweep", "--report", page),
+        *("--rounds", 1, "--no-memory"),
+    )
+    assert call.status == 0, call.err
+    text = page.read_text()
+    assert text.startswith("# Benchmark\n\nWritten by `sam2lite bench`; no limit is stated for what ran.\n")
+    assert "| nano@256 | edgetam@1024 | whole frame | 0.026 | 0.026-0.026 | 0.026 |" in text
+    assert "| nano torch fp32 | 25.6 | 30.4 | 35.2 | 41.6 | 46.4 | 51.2 |" in text
+    assert "| tiny onnx fp32 | 25.6 | - | - | - | - | - |" in text
+    for axis in ("size", "tokens", "objects"):
+        assert f"(speed_{axis}.svg)" in text
+        drawn = (tmp_path / f"speed_{axis}.svg").read_text()
+        assert "median ms a frame" in drawn
+        assert ("tiny onnx fp32" in drawn) == (axis != "tokens")
+    swept = [spec.name for spec, _ in opened[3:]]  # after both subjects and the peer
+    assert len(swept) == len(set(swept)) == 6 + 3 + 3 + 4
+
+
+def test_package_of_a_runtime_that_this_version_does_not_know_is_refused(sam2lite: Run, tmp_path: Path) -> None:
+    folder = write_package(tmp_path / "p", "onnx")
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"runtime": "onnx"', '"runtime": "tpu"'))
+    call = sam2lite("bench", "--package", folder)
+    assert (call.status, call.err.count("\n")) == (1, 1)
+    assert "Invalid enum value 'tpu'" in call.err
+
+
+def test_sizes_that_a_package_was_not_built_for_are_refused(
+    sam2lite: Run, opened: list[tuple[SubjectSpec, int]], tmp_path: Path
+) -> None:
+    one = write_package(tmp_path / "one", "onnx", sizes=(304,))
+    for sizes, got in ((("--sizes", "304,512"), "512"), ((), "512, 256")):
+        call = sam2lite("bench", "--package", one, *sizes)
+        assert call.status == 2
+        assert f"--sizes for {one}: expected 304, got {got}; name a size that the package was built for" in call.err
+    assert opened == []
+
+
+def test_same_package_twice_is_refused(sam2lite: Run, opened: list[tuple[SubjectSpec, int]], tmp_path: Path) -> None:
+    folders = [write_package(tmp_path / name, "onnx") for name in ("a", "b")]
+    call = sam2lite("bench", "--package", folders[0], "--package", folders[1])
+    assert call.status == 2
+    assert "expected each student, runtime, recipe and size once, got tiny onnx fp32@512 twice" in call.err
+    assert opened == []
 
 
 @pytest.mark.parametrize(
@@ -126,11 +257,9 @@ def test_package_is_timed_at_the_sizes_that_are_asked_for(
         (("--students", "nano,nano"), "--students: expected"),
         (("--sizes", "300"), "--sizes: expected of 256"),
         (("--sizes", "512,512"), "--sizes: expected"),
-        (("--engine", "coreml"), "engine coreml: expected --package DIR, got None"),
-        (("--engine", "onnx"), "engine onnx: expected --package DIR, got None"),
-        (("--engine", "tflite"), "engine tflite: expected --package DIR, got None"),
-        (("--engine", "tpu"), "engine: expected torch or coreml or onnx or tflite or executorch"),
-        (("--package", "x"), "--package: expected an engine on packages, got engine torch"),
+        (("--eager", "huge"), "--eager: expected of nano, tiny, small, base, got 'huge'"),
+        (("--package", "nowhere"), "--package: expected a folder that `python -m converters` wrote, got nowhere"),
+        (("--report", "nowhere/b.md"), "--report: expected a file in an existing folder"),
         (("--json", "nowhere/b.json"), "--json: expected a file in an existing folder"),
     ],
 )

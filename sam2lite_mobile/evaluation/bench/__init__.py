@@ -1,1 +1,1 @@
-"""The benchmark: students and a peer, one frame each in turn, in one process, on two clocks."""
+"""The benchmark: students, packages and a peer, one frame each in turn, in one process, on two clocks."""

@@ -12,7 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sam2lite_mobile.errors import ContractError, DataError, explain
 from sam2lite_mobile.evaluation.bench.clip import bench_clip
 from sam2lite_mobile.evaluation.bench.memory import PEAK_SOURCE, peak_bytes, resident_bytes
-from sam2lite_mobile.evaluation.bench.opening import SubjectSpec, hold_threads, open_subject
+from sam2lite_mobile.evaluation.bench.opening import SubjectSpec, open_subject
 from sam2lite_mobile.evaluation.bench.results import LongRun, LongRunSegment, Memory
 from sam2lite_mobile.evaluation.bench.subjects import TOTAL, FrameTimes
 
@@ -22,8 +22,9 @@ SEGMENT_SHARE = 20
 """A long run reports the first, the middle and the last twentieth of its frames."""
 LONG_FRAMES_MIN = 3 * SEGMENT_SHARE
 MEMORY_SCOPE = (
-    f"resident set of a process that runs this subject alone ({PEAK_SOURCE}): interpreter, torch, the clip's decoded "
-    "frames, weights and activations; `before` is what it held with torch and the clip loaded and no model yet"
+    f"resident set of a process that runs this subject alone ({PEAK_SOURCE}): interpreter, the clip's decoded frames, "
+    "the runtime's libraries, weights and activations, loading included; `before` is what it held with the clip alone: "
+    "no runtime yet and no model; a process has torch only where torch, or a runtime that imports it, runs the subject"
 )
 
 Arguments = ParamSpec("Arguments")
@@ -49,7 +50,6 @@ def in_new_process(
 
 def measure_memory(spec: SubjectSpec, *, threads: int) -> Memory:
     """Peak memory of this process after a few frames with a full bank. Meant for a process of its own."""
-    hold_threads(threads)
     clip = bench_clip()
     before = resident_bytes()
     subject = open_subject(spec, clip, threads=threads)

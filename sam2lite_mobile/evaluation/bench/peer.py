@@ -28,11 +28,10 @@ from torch import Tensor, nn
 from sam2lite_mobile.errors import DataError, MissingBackendError, explain
 from sam2lite_mobile.evaluation.bench.clip import Clip
 from sam2lite_mobile.evaluation.bench.clocks import ZERO, Stopwatch, now
-from sam2lite_mobile.evaluation.bench.subjects import TOTAL, FrameTimes, SubjectFacts
+from sam2lite_mobile.evaluation.bench.subjects import PEER, TOTAL, FrameTimes, SubjectFacts
 from sam2lite_mobile.media.optional import import_media_library
 from sam2lite_mobile.runtime.engine import EngineDescription
 
-NAME = "edgetam@1024"
 CONFIGURATION = "configs/edgetam.yaml"
 PARAMETERS = 13_895_794
 """Of that configuration: the published 13.9 M."""
@@ -79,7 +78,7 @@ class EdgeTam:
         self._model.memory_attention.register_forward_pre_hook(self._count_bank, with_kwargs=True)
         versions = f"edgetam-dimos {version('edgetam-dimos')}, timm {version('timm')}, torch {torch.__version__}"
         engine = EngineDescription("torch", "fp32", torch.get_num_threads(), versions, "random weights, eager")
-        self._facts = SubjectFacts(NAME, self._size, parameters, BANK_TOKENS, engine, SCOPE)
+        self._facts = SubjectFacts(PEER, self._size, parameters, BANK_TOKENS, engine, SCOPE)
 
     @property
     def facts(self) -> SubjectFacts:

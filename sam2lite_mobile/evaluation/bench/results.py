@@ -1,8 +1,8 @@
-"""The result file of a benchmark: its schema, how it is put together, reading and writing."""
+"""The result file of a benchmark: its schema, reading and writing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +10,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sam2lite_mobile.errors import DataError, explain
-from sam2lite_mobile.evaluation.bench.limits import PART_LIMITS, RATIO_LIMITS
-from sam2lite_mobile.evaluation.bench.rounds import paired_ratio, part_times
+from sam2lite_mobile.evaluation.bench.rounds import part_times
 from sam2lite_mobile.evaluation.bench.subjects import FrameTimes, SubjectFacts
 from sam2lite_mobile.evaluation.conditions import EngineInfo, Machine, engine_info
 from sam2lite_mobile.evaluation.latency import Percentiles, percentiles
 from sam2lite_mobile.media.atomic_file import replace_file
 from sam2lite_mobile.media.limits import check_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RESULT_BYTES = 16 * 2**20
 """A larger result file is refused unread."""
 Count = Annotated[int, Meta(ge=0)]
@@ -39,13 +38,26 @@ class Memory(Struct, frozen=True, forbid_unknown_fields=True):
     peak_bytes: Count
 
 
+class GraphWork(Struct, frozen=True, forbid_unknown_fields=True):
+    """A graph's floating-point operations (a multiply-add is two) and what share of the machine's peak they reach."""
+
+    flops: Count
+    gflops: Positive
+    peak_share: Positive
+
+
 class SubjectResult(Struct, frozen=True, forbid_unknown_fields=True):
     """One subject: what it is, what the timer held, the parts of a frame (`total` among them) and its memory.
 
-    host_ms: stages inside `host`, wall time. not_remembered: timed frames that wrote no memory, and so did less work.
+    student, recipe: null for the peer; runtime: `torch` (our engine), `eager` (the student as it is written), that of a
+    package, or null for the peer. host_ms: stages inside `host`, wall time. not_remembered: timed frames that wrote no
+    memory, and so did less work. disk_bytes: of a package's models. work: by graph, for a student in float32.
     """
 
     name: str
+    student: str | None
+    runtime: str | None
+    recipe: str | None
     size: Count
     parameters: Count | None
     bank_tokens: Count
@@ -55,21 +67,59 @@ class SubjectResult(Struct, frozen=True, forbid_unknown_fields=True):
     host_ms: dict[str, Percentiles]
     not_remembered: Count
     memory: Memory | None
+    disk_bytes: Count | None
+    work: dict[str, GraphWork]
 
 
 class Ratio(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whole frame of a subject over the peer's in the same round: medians, and the quartiles on the wall clock."""
+    """A part of a subject's frame over another's in the same round: medians, and the quartiles on the wall clock."""
 
     subject: str
     peer: str
+    part: str
     wall: Positive
     wall_low: Positive
     wall_high: Positive
     cpu: Positive
 
 
+class BytesRatio(Struct, frozen=True, forbid_unknown_fields=True):
+    """Bytes of a subject over another's. what: `peak memory` of a process each, or `size on disk` of the models."""
+
+    subject: str
+    reference: str
+    what: str
+    ratio: Positive
+
+
+class Peak(Struct, frozen=True, forbid_unknown_fields=True):
+    """The machine's floating-point peak: a float32 matrix product by the fastest library, on the processor clock."""
+
+    library: str
+    gflops: Positive
+    scope: str
+
+
+class SweepPoint(Struct, frozen=True, forbid_unknown_fields=True):
+    """A line's whole frame at one value of an axis: medians on both clocks, and the parts' on the wall clock."""
+
+    line: str
+    value: Count
+    wall_ms: Percentiles
+    cpu_ms: Percentiles
+    parts_ms: dict[str, Positive]
+
+
+class Sweep(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a frame costs along one axis: `size` (pixels), `tokens` (of the bank) or `objects`; `fixed` is the rest."""
+
+    axis: str
+    fixed: str
+    points: list[SweepPoint]
+
+
 class Verdict(Struct, frozen=True, forbid_unknown_fields=True):
-    """A limit and what was measured, both on the wall clock."""
+    """A limit and what was measured, times on the wall clock."""
 
     what: str
     measured: Positive
@@ -97,7 +147,10 @@ class LongRun(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RunConditions(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the figures hold for. loads: one-minute load average at start and end, where the system has one."""
+    """What the figures hold for. loads: one-minute load average at start and end, where the system has one.
+
+    dot_product: instructions of the processor for 8-bit dot products, null where the system does not tell.
+    """
 
     package_version: str
     machine: Machine
@@ -108,6 +161,7 @@ class RunConditions(Struct, frozen=True, forbid_unknown_fields=True):
     memory_scope: str
     load_start: Positive | None
     load_end: Positive | None
+    dot_product: list[str] | None
 
 
 class BenchResult(Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,57 +171,45 @@ class BenchResult(Struct, frozen=True, forbid_unknown_fields=True):
     conditions: RunConditions
     subjects: list[SubjectResult]
     ratios: list[Ratio]
+    bytes_ratios: list[BytesRatio]
     verdicts: list[Verdict]
+    peak: Peak
+    sweeps: list[Sweep]
     long_run: LongRun | None
     notes: list[str]
 
 
-def subject_result(facts: SubjectFacts, frames: Sequence[FrameTimes], memory: Memory | None) -> SubjectResult:
+def subject_result(
+    facts: SubjectFacts,
+    frames: Sequence[FrameTimes],
+    memory: Memory | None,
+    *,
+    work: dict[str, GraphWork] | None = None,
+) -> SubjectResult:
     """The distribution of each part of a subject's frames. frames must not be empty."""
     parts = {
         name: PartTimes(percentiles([t.wall_ms for t in times]), percentiles([t.cpu_ms for t in times]))
         for name, times in part_times(frames).items()
     }
     stages = {stage: percentiles([frame.host_ms[stage] for frame in frames]) for stage in frames[0].host_ms}
+    variant = facts.variant
     return SubjectResult(
         name=facts.name,
+        student=None if variant is None else variant.student,
+        runtime=None if variant is None else variant.runtime,
+        recipe=None if variant is None else variant.recipe,
         size=facts.size,
         parameters=facts.parameters,
         bank_tokens=facts.bank_tokens,
-        engine=engine_info(facts.engine, None),
+        engine=engine_info(facts.engine, facts.checkpoint_sha256),
         scope=facts.scope,
         parts=parts,
         host_ms=stages,
         not_remembered=sum(not frame.remembered for frame in frames),
         memory=memory,
+        disk_bytes=facts.disk_bytes,
+        work=work or {},
     )
-
-
-def ratios_to(peer: str, frames: Mapping[str, Sequence[FrameTimes]]) -> list[Ratio]:
-    """Ratio of every other subject to the peer, by name of the subject."""
-    found = []
-    for name, mine in frames.items():
-        if name != peer:
-            ratio = paired_ratio(mine, frames[peer])
-            found.append(Ratio(name, peer, ratio.wall, ratio.wall_low, ratio.wall_high, ratio.cpu))
-    return found
-
-
-def verdicts(subjects: Sequence[SubjectResult], ratios: Sequence[Ratio]) -> list[Verdict]:
-    """Each limit of the table whose subject was measured, beside what was measured."""
-    by_subject = {ratio.subject: ratio for ratio in ratios}
-    by_name = {subject.name: subject for subject in subjects}
-    found = []
-    for bound in RATIO_LIMITS:
-        if (ratio := by_subject.get(bound.subject)) is not None:
-            what = f"{bound.subject} / {ratio.peer}, whole frame"
-            found.append(Verdict(what, ratio.wall, bound.limit, ratio.wall <= bound.limit))
-    for part in PART_LIMITS:
-        if (subject := by_name.get(part.subject)) is not None and part.part in subject.parts:
-            measured = subject.parts[part.part].wall_ms.p50
-            what = f"{part.subject} {part.part}, ms a frame"
-            found.append(Verdict(what, measured, part.limit_ms, measured <= part.limit_ms))
-    return found
 
 
 def write_bench(path: Path, result: BenchResult) -> None:

@@ -44,9 +44,12 @@ def part_times(frames: Sequence[FrameTimes]) -> dict[str, list[Times]]:
     return {name: [frame.parts.get(name, Times(0.0, 0.0)) for frame in frames] for name in names}
 
 
-def paired_ratio(frames: Sequence[FrameTimes], others: Sequence[FrameTimes]) -> PairedRatio:
-    """Ratio of whole frames, round by round, then the median; low and high are the quartiles of the wall clock."""
-    pairs = [(frame.parts[TOTAL], other.parts[TOTAL]) for frame, other in zip(frames, others, strict=True)]
+def paired_ratio(frames: Sequence[FrameTimes], others: Sequence[FrameTimes], *, part: str = TOTAL) -> PairedRatio:
+    """Ratio of whole frames, or of a part that both have on every frame, round by round, then the median.
+
+    low and high are the quartiles of the wall clock.
+    """
+    pairs = [(frame.parts[part], other.parts[part]) for frame, other in zip(frames, others, strict=True)]
     wall = [mine.wall_ms / theirs.wall_ms for mine, theirs in pairs]
     cpu = [mine.cpu_ms / theirs.cpu_ms for mine, theirs in pairs]
     low, median, high = statistics.quantiles(wall, n=4, method="inclusive") if len(wall) > 1 else (wall * 3)

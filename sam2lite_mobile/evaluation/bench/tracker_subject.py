@@ -12,14 +12,13 @@ from sam2lite_mobile.engines.wrapper import EngineWrapper
 from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.bench.clip import Clip
 from sam2lite_mobile.evaluation.bench.clocks import ZERO, Stopwatch, now
-from sam2lite_mobile.evaluation.bench.subjects import HOST, TOTAL, FrameTimes, SubjectFacts
+from sam2lite_mobile.evaluation.bench.subjects import HOST, TOTAL, FrameTimes, SubjectFacts, Variant
 from sam2lite_mobile.runtime.engine import Engine
 from sam2lite_mobile.runtime.prompts import Prompt
 from sam2lite_mobile.runtime.tracker import Tracker
 
 FILL_FRAMES = 10
 """Frames before the first timed one: they fill the bank and the longest memory window."""
-OBJECT_ID = 1
 HOST_STAGES = ("resize", "motion", "bank", "masks")
 """Stages of the tracker that are NumPy alone; what is left of the host is mostly the check of the graphs' outputs."""
 SCOPE = (
@@ -44,19 +43,43 @@ class TimedEngine(EngineWrapper):
 
 
 class TrackerSubject:
-    """The tracker on an engine, with one object that is given as a mask in the first frame of the clip.
+    """The tracker on an engine, with an object that is given as a mask in the first frame of the clip.
 
-    parameters: of all graphs, None where it is not known. Loads and warms up the engine.
+    parameters: of all graphs, None where it is not known. variant, disk_bytes, checkpoint_sha256: see `SubjectFacts`.
+    objects: that object under so many ids; each costs what any other object would. Loads and warms up the engine.
     """
 
-    def __init__(self, name: str, engine: Engine, clip: Clip, *, size: int, parameters: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        clip: Clip,
+        *,
+        size: int,
+        parameters: int | None = None,
+        variant: Variant | None = None,
+        disk_bytes: int | None = None,
+        checkpoint_sha256: str | None = None,
+        objects: int = 1,
+    ) -> None:
         engine.warm_up(size)
         self._clip = clip
         self._watch = Stopwatch()
         self._tracker = Tracker(TimedEngine(engine, self._watch), size=size)
         self._next = 0
+        self._objects = range(1, objects + 1)
         self._held_tokens = 0
-        self._facts = SubjectFacts(name, size, parameters, engine.bank_tokens, engine.describe(), SCOPE)
+        self._facts = SubjectFacts(
+            name=name,
+            size=size,
+            parameters=parameters,
+            bank_tokens=engine.bank_tokens,
+            engine=engine.describe(),
+            scope=SCOPE,
+            variant=variant,
+            disk_bytes=disk_bytes,
+            checkpoint_sha256=checkpoint_sha256,
+        )
 
     @property
     def facts(self) -> SubjectFacts:
@@ -64,7 +87,7 @@ class TrackerSubject:
         return self._facts
 
     def prepare(self) -> None:
-        """Run frames until the bank is full. Raises DataError if it stays short: the object was lost on the clip."""
+        """Run frames until every bank is full. Raises DataError if one stays short: the object was lost on the clip."""
         for _ in range(FILL_FRAMES):
             self.step()
         if self._held_tokens != self._facts.bank_tokens:
@@ -80,7 +103,8 @@ class TrackerSubject:
     def step(self) -> FrameTimes:
         """Run the next frame."""
         frame = self._clip.frame(self._next)
-        prompts = {OBJECT_ID: Prompt.from_mask(self._clip.mask)} if self._next == 0 else None
+        shown = Prompt.from_mask(self._clip.mask)
+        prompts = dict.fromkeys(self._objects, shown) if self._next == 0 else None
         self._watch.take()  # what a frame that raised left behind
         started = now()
         result = self._tracker.step(frame, prompts=prompts)
@@ -90,6 +114,7 @@ class TrackerSubject:
         parts = {graph: graphs[graph] for graph in GRAPHS if graph in graphs}
         parts[HOST] = total - sum(parts.values(), ZERO)
         parts[TOTAL] = total
-        tracked = result.objects[OBJECT_ID]
-        self._held_tokens = sum(tracked.tokens_by_age.values())
-        return FrameTimes(parts, {stage: result.latency_ms[stage] for stage in HOST_STAGES}, tracked.visible)
+        tracked = result.objects.values()
+        self._held_tokens = min(sum(each.tokens_by_age.values()) for each in tracked)
+        remembered = all(each.visible for each in tracked)
+        return FrameTimes(parts, {stage: result.latency_ms[stage] for stage in HOST_STAGES}, remembered)
