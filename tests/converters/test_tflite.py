@@ -26,9 +26,10 @@ from converters.options import BuildOptions, Reporter
 from converters.registry import open_target
 from converters.target import GraphPrecision
 from converters.tflite.export import export
-from converters.tflite.flatbuffer import FLOAT16, FLOAT32, INT8, Graph, pack, unpack
+from converters.tflite.flatbuffer import FLOAT16, FLOAT32, INT8, Graph, unpack
 from converters.tflite.layers import CHANNEL_AXES, find_layers
 from converters.tflite.merge import merge
+from converters.tflite.packing import pack
 from converters.tflite.target import Tflite
 from sam2lite_mobile import contract
 from sam2lite_mobile.engines import create_engine

@@ -9,8 +9,9 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from converters.tflite.flatbuffer import FLOAT16, FLOAT32, INT8, Graph, pack, quantization, unpack
+from converters.tflite.flatbuffer import FLOAT16, FLOAT32, INT8, Graph, quantization, unpack
 from converters.tflite.gpu_delegate import gpu_problems
+from converters.tflite.packing import pack
 from converters.tflite.rewrite import for_delegates
 from converters.tflite.storage import narrow
 from converters.tflite.target import require_delegated
