@@ -60,7 +60,7 @@ def transpose_an_axis(student: Student) -> None:
 
 
 SABOTAGE = [swap_a_weight, change_an_epsilon, transpose_an_axis]
-"""Each is caught below. That honest graphs pass, in fp32 and fp16, is said by a package's manifest (`test_build.py`)."""
+"""Each is caught below. That honest graphs pass, in fp32 and fp16, is in a package's manifest (`test_build.py`)."""
 FULL_SIZE = [pytest.param(swap_a_weight, marks=pytest.mark.slow), transpose_an_axis]
 """On the default student, whose decoder takes long to convert and to track with: one here, the other in `slow`."""
 
