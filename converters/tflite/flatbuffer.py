@@ -1,4 +1,4 @@
-"""TFLite models as objects that can be edited: tensors, constants and operators of one graph, and back to bytes.
+"""TFLite models as objects that can be edited: tensors, constants and operators of one graph.
 
 The classes are those that flatc generates from the schema of TFLite (tensorflow/lite/schema/schema.fbs); ai-edge-litert
 ships them. Models of the converter have one subgraph; those that are published have one for every signature.
@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
-
-IDENTIFIER = b"TFL3"
-ALIGNMENT = 16
-"""Bytes: `force_align` of Buffer.data in the schema. The generated classes align by the size of an element, 1."""
 
 FLOAT32, FLOAT16, INT8, INT32 = (
     schema.TensorType.FLOAT32,
@@ -135,7 +130,7 @@ def operator_code(number: int, version: int) -> Any:
 
 def quantization(scales: NDArray[np.float32], zeros: NDArray[np.int64], *, axis: int = 0) -> Any:
     """real = scale * (integer - zero): one pair for a tensor, or one for each place along `axis`."""
-    return _Quantization(
+    return schema.QuantizationParametersT(
         scale=np.asarray(scales, np.float32).reshape(-1),
         zeroPoint=np.asarray(zeros, np.int64).reshape(-1),
         quantizedDimension=axis,
@@ -155,68 +150,3 @@ def signature(name: str, *, inputs: list[tuple[str, int]], outputs: list[tuple[s
 def unpack(data: bytes) -> Any:
     """The model that bytes of ours hold."""
     return schema.ModelT.InitFromPackedBuf(data, 0)
-
-
-class _Buffer(schema.BufferT):  # type: ignore[misc]
-    """A buffer whose data starts at a multiple of ALIGNMENT, as the schema asks."""
-
-    def Pack(self, builder: Any) -> int:  # noqa: N802 - the generated classes call it so
-        if self.data is not None and len(self.data):
-            content = bytes(self.data)
-            builder.StartVector(1, len(content), ALIGNMENT)
-            builder.head = builder.Head() - len(content)
-            builder.Bytes[builder.Head() : builder.Head() + len(content)] = content
-            vector = builder.EndVector()
-        schema.BufferStart(builder)
-        if self.data is not None and len(self.data):
-            schema.BufferAddData(builder, vector)
-        return int(schema.BufferEnd(builder))
-
-
-class _Builder(flatbuffers.Builder):  # type: ignore[misc]
-    """A builder that knows what units of quantization it has written, by their content."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.written: dict[tuple[Any, ...], int] = {}
-
-
-class _Quantization(schema.QuantizationParametersT):  # type: ignore[misc]
-    """Scales and zero points that lie in a model once, however many tensors have them.
-
-    A weight of a thousand channels has a thousand of each, and so has its bias, at every input size.
-    """
-
-    def Pack(self, builder: _Builder) -> int:  # noqa: N802 - the generated classes call it so
-        scales = np.asarray(self.scale, np.float32)
-        zeros = np.asarray(self.zeroPoint, np.int64)
-        known = ("unit", scales.tobytes(), zeros.tobytes(), int(self.quantizedDimension))
-        if known not in builder.written:
-            vectors = [_vector(builder, values) for values in (scales, zeros)]
-            schema.QuantizationParametersStart(builder)
-            schema.QuantizationParametersAddScale(builder, vectors[0])
-            schema.QuantizationParametersAddZeroPoint(builder, vectors[1])
-            schema.QuantizationParametersAddQuantizedDimension(builder, int(self.quantizedDimension))
-            builder.written[known] = int(schema.QuantizationParametersEnd(builder))
-        return builder.written[known]
-
-
-def _vector(builder: _Builder, values: NDArray[Any]) -> int:
-    known = ("vector", values.dtype.str, values.tobytes())
-    if known not in builder.written:
-        builder.written[known] = int(builder.CreateNumpyVector(values))
-    return builder.written[known]
-
-
-def pack(model: Any) -> bytes:
-    """The bytes of a model: the same for the same model."""
-    model.buffers = [_Buffer(data=buffer.data) for buffer in model.buffers]
-    for tensor in (each for body in model.subgraphs for each in body.tensors):
-        unit = tensor.quantization
-        known = unit is not None and unit.scale is not None
-        tensor.quantization = (
-            quantization(unit.scale, unit.zeroPoint, axis=int(unit.quantizedDimension)) if known else None
-        )
-    builder = _Builder(sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None) + 2**20)
-    builder.Finish(model.Pack(builder), IDENTIFIER)
-    return bytes(builder.Output())

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from converters.tflite.flatbuffer import Graph, builtin_code, operator_code, pack, signature
+from converters.tflite.flatbuffer import Graph, builtin_code, operator_code, signature
+from converters.tflite.packing import pack
 from sam2lite_mobile.engines.tflite_engine import RECIPE_METADATA
 
 SCHEMA_VERSION = 3

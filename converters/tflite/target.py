@@ -14,14 +14,16 @@ from converters.capture import CapturedGraph
 from converters.operations import Operations
 from converters.target import GraphPrecision, Target, Tensors
 from converters.tflite.export import export
-from converters.tflite.flatbuffer import Graph, pack, unpack
+from converters.tflite.flatbuffer import Graph, unpack
 from converters.tflite.gpu_delegate import gpu_problems
 from converters.tflite.layers import find_layers
 from converters.tflite.merge import merge
 from converters.tflite.operations import operations
+from converters.tflite.packing import pack
 from converters.tflite.quantize import quantize
 from converters.tflite.rewrite import for_delegates
 from converters.tflite.storage import narrow
+from converters.tflite.tables import factor_placing
 from converters.tflite.xnnpack import placement
 from sam2lite_mobile.contract import TFLITE_MODEL
 from sam2lite_mobile.engines.tflite_engine import TfliteEngine, open_interpreter, read_recipe
@@ -52,7 +54,8 @@ class Tflite(Target):
     def convert(self, graph: CapturedGraph, path: Path, *, precision: GraphPrecision, student_size: str) -> None:
         """A model that takes and gives float32. All of it is computed in float32 but for what is quantized.
 
-        fp16 is a matter of storage here, where it loses nothing; in w8 and w8a8 tables of positions are rounded too.
+        fp16 is a matter of storage here, where it loses nothing; in w8 and w8a8 tables of positions are rounded too,
+        to float16 and to int8.
         Raises GateError where a node is left out of the XNNPACK delegate, ConversionError where the GPU delegate would
         refuse one.
         """
@@ -63,7 +66,8 @@ class Tflite(Target):
         if precision.name.startswith("w8"):
             quantize(body, layers, precision)
         if precision.name != "fp32":
-            narrow(body, exactly=precision.name == "fp16")
+            factor_placing(body)
+            narrow(body, exactly=precision.name == "fp16", integer_tables=precision.name == "w8a8")
         size = f" at {graph.spec.size} px" if graph.spec.size else ""
         description = f"SAM2-Lite {student_size}: {graph.spec.graph.replace('_', ' ')}{size}, {precision.name}"
         written = merge([model], description=description, recipe=precision.name)

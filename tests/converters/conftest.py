@@ -1,24 +1,35 @@
-"""A student small enough to convert in a second, its recorded inputs, and a package built from it once."""
+"""A student small enough to convert in a second, what several tests need of it, made once, and a package of it."""
 
-from collections.abc import Iterator
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from converters.calibration import calibration_path
+from converters.capture import CapturedGraph, capture
 from converters.options import BuildOptions, Reporter
 from converters.recording import Tensors, record_inputs
+from sam2lite_mobile import contract
 from sam2lite_mobile.engines.torch_engine import TorchEngine, default_checkpoint
 from sam2lite_mobile.evaluation.datasets import DATA_VARIABLE, sample_clip
 from sam2lite_mobile.evaluation.prompted_clip import PromptedClip, read_clip
-from sam2lite_mobile.student.checkpoint import load_student, save_student
+from sam2lite_mobile.quantization.policy import precision_policy
+from sam2lite_mobile.quantization.ranges import LayerRanges, observed_ranges
+from sam2lite_mobile.student.checkpoint import checkpoint_hash, load_student, save_student
 from sam2lite_mobile.student.config import StudentConfig
 from sam2lite_mobile.student.student import Student
 
 CONFIG = StudentConfig("toy", width=32, blocks=1, heads=2, decoder_layers=1, decoder_heads=4, decoder_hidden=64)
 SIZE = 256
 FRAMES = 24
+
+Ranges = Mapping[str, LayerRanges]
+Capture = Callable[[str], CapturedGraph]
+TfliteConversion = tuple[CapturedGraph, bytes]
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,55 @@ def _recorded(checkpoint: Path) -> Toy:
     engine = TorchEngine(load_student(checkpoint), threads=1, tuned=False)  # the very kernels that are exported
     clip = read_clip(sample_clip(), "blackswan", frames=FRAMES)
     return Toy(checkpoint, engine, clip, record_inputs(engine, clip, (SIZE,)))
+
+
+@pytest.fixture(scope="session")
+def ranges(toy: Toy) -> Ranges:
+    """Ranges of the toy's layers over one call of each graph."""
+    student = toy.student()
+    engine = TorchEngine(student, threads=1, tuned=False)
+    with observed_ranges(student, precision_policy("w8a8")) as found:
+        for graph_id, inputs in toy.inputs.items():
+            engine.run(graph_id, inputs)
+    return found
+
+
+@pytest.fixture(scope="session")
+def captured(toy: Toy) -> Capture:
+    """Gives a graph of the toy as it is traced, once; a conversion leaves it as it is, as in a build."""
+
+    @functools.cache
+    def captured_graph(graph: str) -> CapturedGraph:
+        return capture(toy.student(), contract.graph_spec(graph, SIZE), bank_tokens=contract.BANK_TOKENS)
+
+    return captured_graph
+
+
+@pytest.fixture(scope="session")
+def tflite_conversion(captured: Capture) -> Callable[[str], TfliteConversion]:
+    """Gives a graph of the toy in TFLite, in float32, converted once: to be unpacked and edited."""
+    from converters.tflite.export import export
+    from converters.tflite.packing import pack
+
+    @functools.cache
+    def converted(graph: str) -> TfliteConversion:
+        return captured(graph), pack(export(captured(graph)))
+
+    return converted
+
+
+def calibrated(toy: Toy, ranges: Ranges, folder: Path) -> Path:
+    """The toy's checkpoint in a folder of its own, with a calibration beside it."""
+    checkpoint = folder / "toy.safetensors"
+    checkpoint.write_bytes(toy.checkpoint.read_bytes())
+    layers = {
+        name: {"input": [r.input.low, r.input.high], "output": [r.output.low, r.output.high]}
+        for name, r in ranges.items()
+    }
+    content = {"checkpoint_sha256": checkpoint_hash(checkpoint), "recipe": "w8a8", "source": "test", "frames": 128}
+    content |= {"seed": 0, "sequences": ["a"], "layers": layers}
+    calibration_path(checkpoint).write_text(json.dumps(content))
+    return checkpoint
 
 
 @pytest.fixture(scope="session")

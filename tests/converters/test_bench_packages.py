@@ -28,7 +28,6 @@ def packages(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
             out=folder / target,
             recipe="fp32",
             sizes=(SIZE,),
-            gate_clips=(),
             accuracy_frames=FRAMES,
             workers=1,
         )

@@ -2,21 +2,27 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from converters import limits
 from converters.build import _remove_dead_builds, build
 from converters.options import BuildOptions, Reporter
 from converters.registry import open_target
+from converters.target import Target
+from converters.worker import GraphOutcome
 from sam2lite_mobile import contract
 from sam2lite_mobile.engines.coreml import CoreMLEngine
-from sam2lite_mobile.errors import ContractError
+from sam2lite_mobile.errors import ContractError, GateError
 from sam2lite_mobile.package.tree import list_files
 from sam2lite_mobile.package.verify import verify_package
 from tests.converters.conftest import FRAMES, SIZE, Toy
@@ -99,11 +105,22 @@ def test_working_folders_of_killed_builds_are_removed_and_of_running_ones_kept(t
     assert [path.name for path in tmp_path.iterdir()] == [f".build-{os.getpid()}-x"]
 
 
-def test_missed_gate_leaves_the_old_package(built: Path, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    from converters import limits
-    from sam2lite_mobile.errors import GateError
+def taken_from(package: Path) -> Callable[..., list[GraphOutcome]]:
+    """In the place of a build's conversions: the graphs of a package, whose own gates are behind them."""
 
+    def convert_all(target: Target, options: BuildOptions, clip: object, folder: Path, *_: object, **__: object) -> Any:
+        outcomes = []
+        for spec in contract.all_graph_specs(options.sizes, bank_tokens=options.bank_tokens):
+            (model,) = package.rglob(f"{spec.id}{target.suffix}")
+            outcomes.append(GraphOutcome(spec.id, Path(shutil.copytree(model, folder / model.name)), (), 0.0))
+        return outcomes
+
+    return convert_all
+
+
+def test_missed_gate_leaves_the_old_package(built: Path, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     before = list_files(built)
+    monkeypatch.setattr("converters.build._convert_all", taken_from(built))
     monkeypatch.setitem(limits.CLIP_LIMITS, "fp16", 1.1)
     with pytest.raises(GateError, match=r"limit at least 1\.1"):
         build(open_target("coreml"), options_of(toy, built), Reporter())

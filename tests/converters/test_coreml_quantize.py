@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from converters.capture import CapturedGraph, capture
 from converters.gates import snr_db
 from converters.integers import int8_range, int8_weight, stored_scale
 from converters.palette import palette
@@ -24,34 +23,19 @@ from sam2lite_mobile.package.tree import list_files
 from sam2lite_mobile.quantization import int8
 from sam2lite_mobile.quantization.fake_quant import fake_quantized
 from sam2lite_mobile.quantization.policy import precision_policy, quantizable_layers
-from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges, observed_ranges
-from tests.converters.conftest import SIZE, Toy
+from sam2lite_mobile.quantization.ranges import ActivationRange
+from tests.converters.conftest import SIZE, Capture, Ranges, Toy
 
 POLICY = precision_policy("w8a8")
 GRAPH = contract.graph_id("image_encoder", SIZE)
 
 
-@pytest.fixture(scope="module")
-def ranges(toy: Toy) -> dict[str, LayerRanges]:
-    """Ranges of the toy's layers over one call of each graph."""
-    student = toy.student()
-    engine = TorchEngine(student, threads=1, tuned=False)
-    with observed_ranges(student, POLICY) as found:
-        for graph_id, inputs in toy.inputs.items():
-            engine.run(graph_id, inputs)
-    return found
-
-
-def captured(toy: Toy, graph: str) -> CapturedGraph:
-    return capture(toy.student(), contract.graph_spec(graph, SIZE), bank_tokens=contract.BANK_TOKENS)
-
-
 def converted(
-    toy: Toy, recipe: str, folder: Path, *, graph: str = "image_encoder", ranges: dict[str, LayerRanges] | None = None
+    captured: Capture, recipe: str, folder: Path, *, graph: str = "image_encoder", ranges: Ranges | None = None
 ) -> Path:
     path = folder / f"{graph}_{recipe}.mlpackage"
     precision = GraphPrecision(recipe, precision_policy(recipe), ranges)
-    open_target("coreml").convert(captured(toy, graph), path, precision=precision, student_size="nano")
+    open_target("coreml").convert(captured(graph), path, precision=precision, student_size="nano")
     return path
 
 
@@ -70,7 +54,7 @@ def layers_of(toy: Toy, recipe: str, graph: str, bits: int) -> list[str]:
 
 @pytest.mark.parametrize("graph", ["image_encoder", "mask_decoder"])
 def test_program_in_w8a8_computes_what_training_rounds(
-    toy: Toy, ranges: dict[str, LayerRanges], graph: str, tmp_path: Path
+    toy: Toy, captured: Capture, ranges: Ranges, graph: str, tmp_path: Path
 ) -> None:
     graph_id = contract.graph_id(graph, SIZE)
     inputs = toy.inputs[graph_id]
@@ -78,7 +62,7 @@ def test_program_in_w8a8_computes_what_training_rounds(
     student = toy.student()
     with fake_quantized(student, POLICY, ranges=ranges):
         trained = TorchEngine(student, threads=1, tuned=False).run(graph_id, inputs)
-    path = converted(toy, "w8a8", tmp_path, graph=graph, ranges=ranges)
+    path = converted(captured, "w8a8", tmp_path, graph=graph, ranges=ranges)
     outputs = open_target("coreml").execute(path, inputs)
     for name, output in outputs.items():
         lost = min(snr_db(exact[name], trained[name]), 60)  # float16 adds its own rounding
@@ -89,8 +73,8 @@ def test_program_in_w8a8_computes_what_training_rounds(
     assert found["quantize"] == found["dequantize"] > 0
 
 
-def test_w8_rounds_weights_alone(toy: Toy, tmp_path: Path) -> None:
-    path = converted(toy, "w8", tmp_path)
+def test_w8_rounds_weights_alone(toy: Toy, captured: Capture, tmp_path: Path) -> None:
+    path = converted(captured, "w8", tmp_path)
     found = operations(path)
     assert found["constexpr_affine_dequantize"] == len(layers_of(toy, "w8", "image_encoder", 8))
     assert found["quantize"] == found["dequantize"] == 0
@@ -102,8 +86,10 @@ def test_w8_rounds_weights_alone(toy: Toy, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["p6", "p4"])
-def test_palettes_and_the_integers_of_their_exceptions(toy: Toy, recipe: str, tmp_path: Path) -> None:
-    path = converted(toy, recipe, tmp_path)
+def test_palettes_and_the_integers_of_their_exceptions(
+    toy: Toy, captured: Capture, recipe: str, tmp_path: Path
+) -> None:
+    path = converted(captured, recipe, tmp_path)
     found = operations(path)
     bits = int(recipe[1])
     assert found["constexpr_lut_to_dense"] == len(layers_of(toy, recipe, "image_encoder", bits)) > 0
@@ -113,32 +99,32 @@ def test_palettes_and_the_integers_of_their_exceptions(toy: Toy, recipe: str, tm
 
 
 @pytest.mark.slow
-def test_fewer_bits_are_fewer_bytes(toy: Toy, tmp_path: Path) -> None:
+def test_fewer_bits_are_fewer_bytes(captured: Capture, tmp_path: Path) -> None:
     sizes = [
-        sum(file.stat().st_size for file in converted(toy, recipe, tmp_path).rglob("*") if file.is_file())
+        sum(file.stat().st_size for file in converted(captured, recipe, tmp_path).rglob("*") if file.is_file())
         for recipe in ("fp32", "fp16", "w8", "p6", "p4")
     ]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[2] < 0.62 * sizes[1]
 
 
-def test_same_bytes_twice(toy: Toy, ranges: dict[str, LayerRanges], tmp_path: Path) -> None:
+def test_same_bytes_twice(captured: Capture, ranges: Ranges, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     second.mkdir()
     for folder in (first, second):
-        converted(toy, "w8a8", folder, ranges=ranges)
+        converted(captured, "w8a8", folder, ranges=ranges)
     assert list_files(first) == list_files(second)
 
 
-def test_layer_without_a_range_is_refused_by_name(toy: Toy, ranges: dict[str, LayerRanges], tmp_path: Path) -> None:
+def test_layer_without_a_range_is_refused_by_name(captured: Capture, ranges: Ranges, tmp_path: Path) -> None:
     known = {name: value for name, value in ranges.items() if name != "image_encoder.enter"}
     with pytest.raises(ContractError, match=r"calibration of image_encoder\.enter"):
-        converted(toy, "w8a8", tmp_path, ranges=known)
+        converted(captured, "w8a8", tmp_path, ranges=known)
 
 
-def test_layer_that_is_not_found_in_the_program_is_an_error(toy: Toy, tmp_path: Path) -> None:
-    graph = captured(toy, "image_encoder")
+def test_layer_that_is_not_found_in_the_program_is_an_error(captured: Capture, tmp_path: Path) -> None:
+    graph = captured("image_encoder")
     precision = GraphPrecision("w8", precision_policy("w8"))
     with pytest.raises(ConversionError, match=r"none for image_encoder\.elsewhere"):
         open_target("coreml").convert(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import subprocess
 import sys
@@ -35,11 +36,11 @@ from sam2lite_mobile.errors import ContractError, ConversionError
 from sam2lite_mobile.quantization import int8
 from sam2lite_mobile.quantization.fake_quant import fake_quantized
 from sam2lite_mobile.quantization.policy import precision_policy, quantizable_layers
-from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges, observed_ranges
+from sam2lite_mobile.quantization.ranges import ActivationRange
 from sam2lite_mobile.student.constants import area_matrix
 from sam2lite_mobile.student.memory_attention import MemoryAttention
 from sam2lite_mobile.student.memory_encoder import pool, unit
-from tests.converters.conftest import SIZE, Toy
+from tests.converters.conftest import SIZE, Capture, Ranges, Toy
 
 POLICY = precision_policy("w8a8")
 QUICK = ("prompt_encoder", "token_gate")
@@ -47,29 +48,25 @@ QUICK = ("prompt_encoder", "token_gate")
 
 
 @pytest.fixture(scope="module")
-def ranges(toy: Toy) -> dict[str, LayerRanges]:
-    """Ranges of the toy's layers over one call of each graph."""
-    student = toy.student()
-    engine = TorchEngine(student, threads=1, tuned=False)
-    with observed_ranges(student, POLICY) as found:
-        for graph_id in toy.inputs:
-            engine.run(graph_id, toy.inputs[graph_id])
-    return found
+def captured(toy: Toy) -> Capture:
+    """Gives a graph of the toy as it is written for this runtime, traced once."""
 
+    @functools.cache
+    def captured_graph(graph: str) -> CapturedGraph:
+        spec = contract.graph_spec(graph, SIZE)
+        return open_target("executorch").capture(toy.student(), spec, bank_tokens=contract.BANK_TOKENS)
 
-def captured(toy: Toy, graph: str) -> CapturedGraph:
-    spec = contract.graph_spec(graph, SIZE)
-    return open_target("executorch").capture(toy.student(), spec, bank_tokens=contract.BANK_TOKENS)
+    return captured_graph
 
 
 @pytest.fixture(scope="module")
-def programs(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def programs(captured: Capture, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The quick graphs in fp32."""
     folder, target = tmp_path_factory.mktemp("programs"), open_target("executorch")
     paths = {contract.graph_id(graph, SIZE): folder / f"{contract.graph_id(graph, SIZE)}.fp32.pte" for graph in QUICK}
     for graph, path in zip(QUICK, paths.values(), strict=True):
         precision = GraphPrecision("fp32", precision_policy("fp32"))
-        target.convert(captured(toy, graph), path, precision=precision, student_size="toy")
+        target.convert(captured(graph), path, precision=precision, student_size="toy")
     return paths
 
 
@@ -124,11 +121,11 @@ def test_memory_read_equals_the_students_for_an_empty_bank_too(toy: Toy) -> None
         assert snr_db(expected.numpy(), got.numpy()) >= 70
 
 
-def test_every_layer_of_the_student_keeps_its_name(toy: Toy) -> None:
+def test_every_layer_of_the_student_keeps_its_name(toy: Toy, captured: Capture) -> None:
     found = {
         layer
         for graph in contract.GRAPHS
-        for node in captured(toy, graph).program.module().graph.nodes
+        for node in captured(graph).program.module().graph.nodes
         if (layer := layer_of(node, graph)) is not None
     }
     assert found == set(quantizable_layers(toy.student()))
@@ -167,19 +164,19 @@ def test_operation_outside_of_the_delegate_is_refused_by_its_name() -> None:
         require_delegated(Placement(0, {}), where="none")
 
 
-def quantized(toy: Toy, graph: str, ranges: dict[str, LayerRanges]) -> torch.export.ExportedProgram:
-    return quantize(captured(toy, graph), GraphPrecision("w8a8", POLICY, ranges))
+def quantized(captured: Capture, graph: str, ranges: Ranges) -> torch.export.ExportedProgram:
+    return quantize(captured(graph), GraphPrecision("w8a8", POLICY, ranges))
 
 
 @pytest.mark.parametrize("graph", ["image_encoder", "mask_decoder"])
-def test_graph_in_w8a8_computes_what_training_rounds(toy: Toy, ranges: dict[str, LayerRanges], graph: str) -> None:
+def test_graph_in_w8a8_computes_what_training_rounds(toy: Toy, captured: Capture, ranges: Ranges, graph: str) -> None:
     graph_id = contract.graph_id(graph, SIZE)
     inputs, student = toy.inputs[graph_id], toy.student()
     exact = toy.engine.run(graph_id, inputs)
     with fake_quantized(student, POLICY, ranges=ranges):
         trained = TorchEngine(student, threads=1, tuned=False).run(graph_id, inputs)
     spec = contract.graph_spec(graph, SIZE)
-    program = quantized(toy, graph, ranges)
+    program = quantized(captured, graph, ranges)
     with torch.no_grad():
         outputs = program.module()(*(torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs))
     for tensor, output in zip(spec.outputs, as_tuple(outputs), strict=True):
@@ -188,10 +185,10 @@ def test_graph_in_w8a8_computes_what_training_rounds(toy: Toy, ranges: dict[str,
         assert snr_db(exact[tensor.name], output.numpy()) < 100, tensor.name  # something was rounded
 
 
-def test_layers_of_the_policy_and_no_others_are_annotated(toy: Toy, ranges: dict[str, LayerRanges]) -> None:
+def test_layers_of_the_policy_and_no_others_are_annotated(toy: Toy, captured: Capture, ranges: Ranges) -> None:
     for graph in ("image_encoder", "mask_decoder"):
         quantizer = PolicyQuantizer(graph, GraphPrecision("w8a8", POLICY, ranges))
-        model = quantizer.annotate(captured(toy, graph).program.module())
+        model = quantizer.annotate(captured(graph).program.module())
         names = [name for name in quantizable_layers(toy.student()) if name.startswith(f"{graph}.")]
         assert set(quantizer.annotated) == {name for name in names if POLICY.decide(name).activation_bits == 8}
         marked = {node.target for node in model.graph.nodes if "quantization_annotation" in node.meta}
@@ -199,10 +196,10 @@ def test_layers_of_the_policy_and_no_others_are_annotated(toy: Toy, ranges: dict
         assert not marked & products
 
 
-def test_layer_without_a_range_is_refused_by_name(toy: Toy, ranges: dict[str, LayerRanges]) -> None:
+def test_layer_without_a_range_is_refused_by_name(captured: Capture, ranges: Ranges) -> None:
     known = {name: value for name, value in ranges.items() if name != "image_encoder.enter"}
     with pytest.raises(ContractError, match=r"calibration of image_encoder\.enter"):
-        quantized(toy, "image_encoder", known)
+        quantized(captured, "image_encoder", known)
 
 
 def test_integers_of_activations_are_those_of_training() -> None:

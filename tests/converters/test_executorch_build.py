@@ -10,48 +10,25 @@ from executorch.extension.pybindings._C import _load_bundled_program_from_buffer
 
 from converters import limits
 from converters.build import build
-from converters.calibration import calibration_path
 from converters.options import BuildOptions, Reporter
 from converters.registry import open_target
 from sam2lite_mobile import contract
 from sam2lite_mobile.contract import EXECUTORCH_PROGRAM, EXECUTORCH_SAMPLES
 from sam2lite_mobile.engines import create_engine
-from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.errors import ContractError
 from sam2lite_mobile.package.executorch_program import read_executorch_interface
 from sam2lite_mobile.package.verify import verify_package
-from sam2lite_mobile.quantization.policy import precision_policy
-from sam2lite_mobile.quantization.ranges import observed_ranges
-from sam2lite_mobile.student.checkpoint import checkpoint_hash
-from tests.converters.conftest import FRAMES, SIZE, Toy
+from tests.converters.conftest import FRAMES, SIZE, Ranges, Toy, calibrated
 
 pytestmark = pytest.mark.slow
 
 
-def calibrated(toy: Toy, folder: Path) -> Path:
-    """The toy's checkpoint in a folder of its own, with ranges over one call of each graph beside it."""
-    student = toy.student()
-    engine = TorchEngine(student, threads=1, tuned=False)
-    with observed_ranges(student, precision_policy("w8a8")) as ranges:
-        for graph_id in toy.inputs:
-            engine.run(graph_id, toy.inputs[graph_id])
-    checkpoint = folder / "toy.safetensors"
-    checkpoint.write_bytes(toy.checkpoint.read_bytes())
-    layers = {
-        name: {"input": [r.input.low, r.input.high], "output": [r.output.low, r.output.high]}
-        for name, r in ranges.items()
-    }
-    content = {"checkpoint_sha256": checkpoint_hash(checkpoint), "recipe": "w8a8", "source": "test", "frames": 128}
-    calibration_path(checkpoint).write_text(json.dumps(content | {"seed": 0, "sequences": ["a"], "layers": layers}))
-    return checkpoint
-
-
 @pytest.fixture(scope="module")
-def package(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package(toy: Toy, ranges: Ranges, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("build")
     out = folder / "executorch"
     options = BuildOptions(
-        checkpoint=calibrated(toy, folder),
+        checkpoint=calibrated(toy, ranges, folder),
         out=out,
         recipe="w8a8",
         sizes=(SIZE,),

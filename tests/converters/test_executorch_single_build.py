@@ -24,9 +24,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module", params=["executorch-coreml", "executorch-vulkan"])
 def package(request: pytest.FixtureRequest, toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("build") / str(request.param)
-    options = BuildOptions(
-        checkpoint=toy.checkpoint, out=out, sizes=(SIZE,), gate_clips=(), accuracy_frames=FRAMES, workers=1
-    )
+    options = BuildOptions(checkpoint=toy.checkpoint, out=out, sizes=(SIZE,), accuracy_frames=FRAMES, workers=1)
     with pytest.MonkeyPatch.context() as patch:  # a toy's masks are noise: what it loses says nothing
         patch.setitem(limits.CLIP_LIMITS, "fp16", 0.0)
         patch.setitem(limits.ACCURACY_LIMITS, "fp16", 100.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -21,7 +22,6 @@ from converters import limits
 from converters.build import build
 from converters.calibration import LayerBounds, calibration_path, needs_calibration, read_calibration
 from converters.calibration import calibrate as write_calibration
-from converters.capture import capture
 from converters.gates import snr_db
 from converters.integers import int8_activation, int8_weight
 from converters.onnx.export import export, layer_of
@@ -39,11 +39,10 @@ from sam2lite_mobile.package.verify import verify_package
 from sam2lite_mobile.quantization import int8
 from sam2lite_mobile.quantization.fake_quant import fake_quantized
 from sam2lite_mobile.quantization.policy import precision_policy, quantizable_layers
-from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges, observed_ranges
-from sam2lite_mobile.student.checkpoint import checkpoint_hash
+from sam2lite_mobile.quantization.ranges import ActivationRange
 from sam2lite_mobile.student.student import Student
 from sam2lite_mobile.training.synthetic import write_synthetic_data
-from tests.converters.conftest import FRAMES, SIZE, Toy
+from tests.converters.conftest import FRAMES, SIZE, Capture, Ranges, Toy, calibrated
 
 POLICY = precision_policy("w8a8")
 
@@ -56,15 +55,18 @@ def run_inside(toy: Toy, graph_ids: Iterable[str], change: Callable[[Student], A
         return given, [engine.run(graph_id, toy.inputs[graph_id]) for graph_id in graph_ids]
 
 
+Exported = Callable[[str], onnx.ModelProto]
+
+
 @pytest.fixture(scope="module")
-def ranges(toy: Toy) -> dict[str, LayerRanges]:
-    """Ranges of the toy's layers over one call of each graph."""
-    found: dict[str, LayerRanges] = run_inside(toy, toy.inputs, lambda student: observed_ranges(student, POLICY))[0]
-    return found
+def exported(captured: Capture) -> Exported:
+    """Gives a graph of the toy in ONNX, exported once, as a model of its own: to be edited."""
 
+    @functools.cache
+    def model(graph: str) -> bytes:
+        return bytes(export(captured(graph)).SerializeToString())
 
-def exported(toy: Toy, graph: str) -> onnx.ModelProto:
-    return export(capture(toy.student(), contract.graph_spec(graph, SIZE), bank_tokens=contract.BANK_TOKENS))
+    return lambda graph: onnx.ModelProto.FromString(model(graph))
 
 
 def executed(model: onnx.ModelProto, inputs: dict[str, np.ndarray], *, folder: Path) -> dict[str, np.ndarray]:
@@ -82,11 +84,11 @@ def optimized_operations(model: onnx.ModelProto, folder: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node)
 
 
-def test_every_layer_of_the_student_is_found_once(toy: Toy) -> None:
+def test_every_layer_of_the_student_is_found_once(toy: Toy, exported: Exported) -> None:
     found = Counter(
         layer
         for graph in contract.GRAPHS
-        for node in exported(toy, graph).graph.node
+        for node in exported(graph).graph.node
         if node.op_type in ("Conv", "MatMul", "Gemm") and (layer := layer_of(node, graph)) is not None
     )
     assert set(found) == set(quantizable_layers(toy.student()))
@@ -99,12 +101,12 @@ def test_every_layer_of_the_student_is_found_once(toy: Toy) -> None:
 
 @pytest.mark.parametrize("graph", ["image_encoder", "mask_decoder"])
 def test_model_in_w8a8_computes_what_training_rounds(
-    toy: Toy, ranges: dict[str, LayerRanges], graph: str, tmp_path: Path
+    toy: Toy, exported: Exported, ranges: Ranges, graph: str, tmp_path: Path
 ) -> None:
     graph_id, inputs = contract.graph_id(graph, SIZE), toy.inputs[contract.graph_id(graph, SIZE)]
     exact = toy.engine.run(graph_id, inputs)
     _, (trained,) = run_inside(toy, [graph_id], lambda student: fake_quantized(student, POLICY, ranges=ranges))
-    model = quantize(exported(toy, graph), graph, GraphPrecision("w8a8", POLICY, ranges))
+    model = quantize(exported(graph), graph, GraphPrecision("w8a8", POLICY, ranges))
     outputs = executed(model, inputs, folder=tmp_path)
     for name, output in outputs.items():
         lost = min(snr_db(exact[name], trained[name]), 75)  # two numbers, which hang on single roundings
@@ -112,7 +114,9 @@ def test_model_in_w8a8_computes_what_training_rounds(
         assert snr_db(exact[name], output) < 100, name  # something was rounded
 
 
-def test_onnx_runtime_computes_the_layers_in_integers(toy: Toy, ranges: dict[str, LayerRanges], tmp_path: Path) -> None:
+def test_onnx_runtime_computes_the_layers_in_integers(
+    toy: Toy, exported: Exported, ranges: Ranges, tmp_path: Path
+) -> None:
     for graph in ("image_encoder", "mask_decoder"):
         wanted = Counter(
             type(layer).__name__
@@ -120,15 +124,15 @@ def test_onnx_runtime_computes_the_layers_in_integers(toy: Toy, ranges: dict[str
             if name.startswith(graph) and POLICY.decide(name).activation_bits == 8
         )
         operations = optimized_operations(
-            quantize(exported(toy, graph), graph, GraphPrecision("w8a8", POLICY, ranges)), tmp_path
+            quantize(exported(graph), graph, GraphPrecision("w8a8", POLICY, ranges)), tmp_path
         )
         assert operations["QGemm"] + operations["MatMulIntegerToFloat"] >= wanted["Linear"]
         assert operations["QLinearConv"] >= 0.8 * wanted["Conv2d"]  # one between a float input and an output stays
 
 
-def test_w8_rounds_weights_alone(toy: Toy, tmp_path: Path) -> None:
+def test_w8_rounds_weights_alone(toy: Toy, exported: Exported, tmp_path: Path) -> None:
     policy = precision_policy("w8")
-    model = quantize(exported(toy, "image_encoder"), "image_encoder", GraphPrecision("w8", policy))
+    model = quantize(exported("image_encoder"), "image_encoder", GraphPrecision("w8", policy))
     operations = Counter(node.op_type for node in model.graph.node)
     layers = [name for name in quantizable_layers(toy.student()) if name.startswith("image_encoder.")]
     products = {name for name, layer in quantizable_layers(toy.student()).items() if isinstance(layer, nn.Linear)}
@@ -144,9 +148,9 @@ def test_w8_rounds_weights_alone(toy: Toy, tmp_path: Path) -> None:
     assert snr_db(trained["features"], outputs["features"]) > 35  # MatMulNBits rounds its input, block by block
 
 
-def test_w8_leaves_products_in_float_whose_input_may_not_be_rounded(toy: Toy) -> None:
+def test_w8_leaves_products_in_float_whose_input_may_not_be_rounded(exported: Exported) -> None:
     """MatMulNBits would round the input too: the exit's is 16-bit in w8a8."""
-    model = quantize(exported(toy, "image_encoder"), "image_encoder", GraphPrecision("w8", precision_policy("w8")))
+    model = quantize(exported("image_encoder"), "image_encoder", GraphPrecision("w8", precision_policy("w8")))
     (exit_node,) = [
         node
         for node in model.graph.node
@@ -156,10 +160,10 @@ def test_w8_leaves_products_in_float_whose_input_may_not_be_rounded(toy: Toy) ->
     assert constants[exit_node.input[1]] == TensorProto.FLOAT
 
 
-def test_layer_without_a_range_is_refused_by_name(toy: Toy, ranges: dict[str, LayerRanges]) -> None:
+def test_layer_without_a_range_is_refused_by_name(exported: Exported, ranges: Ranges) -> None:
     known = {name: value for name, value in ranges.items() if name != "image_encoder.enter"}
     with pytest.raises(ContractError, match=r"calibration of image_encoder\.enter"):
-        quantize(exported(toy, "image_encoder"), "image_encoder", GraphPrecision("w8a8", POLICY, known))
+        quantize(exported("image_encoder"), "image_encoder", GraphPrecision("w8a8", POLICY, known))
 
 
 def test_integers_are_those_of_training() -> None:
@@ -177,8 +181,8 @@ def test_integers_are_those_of_training() -> None:
     assert rounded == pytest.approx(int8.fake_quantized_activation(x, *limits.tensors(x.device)).numpy(), abs=1e-6)
 
 
-def test_weights_are_halved_where_that_loses_nothing(toy: Toy, tmp_path: Path) -> None:
-    model = exported(toy, "image_encoder")
+def test_weights_are_halved_where_that_loses_nothing(toy: Toy, exported: Exported, tmp_path: Path) -> None:
+    model = exported("image_encoder")
     graph_id = contract.graph_id("image_encoder", SIZE)
     before = executed(model, toy.inputs[graph_id], folder=tmp_path)
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -193,8 +197,8 @@ def test_weights_are_halved_where_that_loses_nothing(toy: Toy, tmp_path: Path) -
             assert np.array_equal(kept, values[tensor.name.removesuffix(".half")])
 
 
-def test_equal_constants_of_several_models_are_stored_once(toy: Toy, tmp_path: Path) -> None:
-    models = {"image_encoder_256": exported(toy, "image_encoder"), "image_encoder_304": exported(toy, "image_encoder")}
+def test_equal_constants_of_several_models_are_stored_once(toy: Toy, exported: Exported, tmp_path: Path) -> None:
+    models = {"image_encoder_256": exported("image_encoder"), "image_encoder_304": exported("image_encoder")}
     large = [len(t.raw_data) for t in models["image_encoder_256"].graph.initializer]
     for name, model in models.items():
         (tmp_path / f"{name}.onnx").write_bytes(model.SerializeToString())
@@ -211,9 +215,11 @@ def test_equal_constants_of_several_models_are_stored_once(toy: Toy, tmp_path: P
 @pytest.mark.parametrize(
     ("location", "offset"), [("../secret.bin", 0), ("/etc/hostname", 0), (WEIGHTS_NAME, 10**9), (WEIGHTS_NAME, -4)]
 )
-def test_constant_outside_of_the_weights_file_is_refused(toy: Toy, tmp_path: Path, location: str, offset: int) -> None:
+def test_constant_outside_of_the_weights_file_is_refused(
+    exported: Exported, tmp_path: Path, location: str, offset: int
+) -> None:
     path = tmp_path / "token_gate.onnx"
-    path.write_bytes(exported(toy, "token_gate").SerializeToString())
+    path.write_bytes(exported("token_gate").SerializeToString())
     share_weights(tmp_path, ["token_gate"])
     read_onnx_interface(path)
     model = read_model(path)
@@ -231,21 +237,7 @@ def _with_raw_data(tensor: TensorProto) -> TensorProto:
     return tensor
 
 
-def calibrated(toy: Toy, ranges: dict[str, LayerRanges], folder: Path) -> Path:
-    """The toy's checkpoint in a folder of its own, with a calibration beside it."""
-    checkpoint = folder / "toy.safetensors"
-    checkpoint.write_bytes(toy.checkpoint.read_bytes())
-    layers = {
-        name: {"input": [r.input.low, r.input.high], "output": [r.output.low, r.output.high]}
-        for name, r in ranges.items()
-    }
-    content = {"checkpoint_sha256": checkpoint_hash(checkpoint), "recipe": "w8a8", "source": "test", "frames": 128}
-    content |= {"seed": 0, "sequences": ["a"], "layers": layers}
-    calibration_path(checkpoint).write_text(json.dumps(content))
-    return checkpoint
-
-
-def test_package_in_w8a8_is_built_verified_and_tracks(toy: Toy, ranges: dict[str, LayerRanges], tmp_path: Path) -> None:
+def test_package_in_w8a8_is_built_verified_and_tracks(toy: Toy, ranges: Ranges, tmp_path: Path) -> None:
     out = tmp_path / "onnx"
     options = BuildOptions(
         checkpoint=calibrated(toy, ranges, tmp_path),
@@ -276,7 +268,7 @@ def test_package_in_w8a8_is_built_verified_and_tracks(toy: Toy, ranges: dict[str
 
 
 def test_calibration_of_another_checkpoint_too_short_or_missing_is_refused(
-    toy: Toy, ranges: dict[str, LayerRanges], tmp_path: Path
+    toy: Toy, ranges: Ranges, tmp_path: Path
 ) -> None:
     checkpoint = calibrated(toy, ranges, tmp_path)
     assert read_calibration(checkpoint).ranges() == ranges

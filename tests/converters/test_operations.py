@@ -12,44 +12,31 @@ from converters.policy_table import recipe_section
 from converters.registry import open_target
 from converters.target import GraphPrecision
 from sam2lite_mobile import contract
-from sam2lite_mobile.engines.torch_engine import TorchEngine
-from sam2lite_mobile.quantization.policy import precision_policy, quantizable_layers
-from sam2lite_mobile.quantization.ranges import LayerRanges, observed_ranges
-from tests.converters.conftest import SIZE, Toy
+from sam2lite_mobile.quantization.policy import precision_policy
+from tests.converters.conftest import SIZE, Capture, Ranges, Toy
+from tests.converters.policy_lines import require_integers_of_the_policy
 
 POLICY = precision_policy("w8a8")
 LAYERS = LINES[0][0]
 
 
-@pytest.fixture(scope="module")
-def ranges(toy: Toy) -> dict[str, LayerRanges]:
-    """Ranges of the toy's image encoder over one call."""
-    student = toy.student()
-    graph_id = contract.graph_id("image_encoder", SIZE)
-    with observed_ranges(student, POLICY) as found:
-        TorchEngine(student, threads=1, tuned=False).run(graph_id, toy.inputs[graph_id])
-    return found
-
-
-@pytest.mark.parametrize("name", ["coreml", "onnx", "tflite", pytest.param("executorch", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["coreml", "onnx", pytest.param("executorch", marks=pytest.mark.slow)])
 def test_layers_of_the_policy_are_in_integers_and_nothing_else_is(
-    toy: Toy, ranges: dict[str, LayerRanges], name: str, tmp_path: Path
+    toy: Toy, ranges: Ranges, captured: Capture, name: str, tmp_path: Path
 ) -> None:
-    if name in ("tflite", "executorch"):
-        pytest.importorskip({"tflite": "litert_torch", "executorch": "executorch"}[name])
-    target, student = open_target(name), toy.student()
+    if name == "executorch":
+        pytest.importorskip("executorch")
+    target = open_target(name)
     path = tmp_path / f"{contract.graph_id('image_encoder', SIZE)}{target.suffix}"
     spec = contract.graph_spec("image_encoder", SIZE)
-    captured = target.capture(student, spec, bank_tokens=contract.BANK_TOKENS)
-    target.convert(captured, path, precision=GraphPrecision("w8a8", POLICY, ranges), student_size="nano")
-    layers = [n for n in quantizable_layers(student) if n.startswith("image_encoder.")]
-    wanted = sum(POLICY.decide(layer).weight_bits == 8 for layer in layers)
-    lines = by_line(target.operations(path))
-    assert lines[LAYERS]["int8"] == wanted
-    assert sum(lines[LAYERS].values()) >= len(layers)
-    for line in ("attention products, memory reads", "softmax", "normalisation"):
-        assert lines[line], f"{name} has a word for {line} that is not known"
-        assert "int8" not in lines[line], line
+    rewritten = name == "executorch"
+    graph = (
+        target.capture(toy.student(), spec, bank_tokens=contract.BANK_TOKENS)
+        if rewritten
+        else captured("image_encoder")
+    )
+    target.convert(graph, path, precision=GraphPrecision("w8a8", POLICY, ranges), student_size="nano")
+    require_integers_of_the_policy(target.operations(path), toy.student(), "image_encoder")
 
 
 def test_a_form_names_weights_where_they_differ_from_values() -> None:

@@ -9,7 +9,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from converters.capture import capture
 from converters.gates import snr_db
 from converters.integers import int8_activation
 from converters.onnx.export import export
@@ -19,38 +18,26 @@ from converters.onnx.tensorrt import tensorrt_problems
 from converters.registry import open_target
 from converters.target import GraphPrecision
 from sam2lite_mobile import contract
-from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.errors import ConversionError
 from sam2lite_mobile.quantization.policy import precision_policy
-from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges, observed_ranges
-from tests.converters.conftest import SIZE, Toy
+from sam2lite_mobile.quantization.ranges import ActivationRange
+from tests.converters.conftest import SIZE, Capture, Ranges, Toy
 
 POLICY = precision_policy("w8a8")
 
 
-@pytest.fixture(scope="module")
-def ranges(toy: Toy) -> dict[str, LayerRanges]:
-    student = toy.student()
-    engine = TorchEngine(student, threads=1, tuned=False)
-    with observed_ranges(student, POLICY) as found:
-        for graph_id, inputs in toy.inputs.items():
-            engine.run(graph_id, inputs)
-    return found
-
-
-def model_of(toy: Toy, ranges: dict[str, LayerRanges], graph: str, form: Form = TENSORRT) -> onnx.ModelProto:
-    captured = capture(toy.student(), contract.graph_spec(graph, SIZE), bank_tokens=contract.BANK_TOKENS)
-    return halve(quantize(export(captured), graph, GraphPrecision("w8a8", POLICY, ranges), form))
+def model_of(captured: Capture, ranges: Ranges, graph: str, form: Form = TENSORRT) -> onnx.ModelProto:
+    return halve(quantize(export(captured(graph)), graph, GraphPrecision("w8a8", POLICY, ranges), form))
 
 
 @pytest.fixture(scope="module")
-def encoder(toy: Toy, ranges: dict[str, LayerRanges]) -> bytes:
-    return model_of(toy, ranges, "image_encoder").SerializeToString()
+def encoder(captured: Capture, ranges: Ranges) -> bytes:
+    return model_of(captured, ranges, "image_encoder").SerializeToString()
 
 
 @pytest.mark.parametrize("graph", contract.GRAPHS)
-def test_every_graph_in_w8a8_keeps_the_rules(toy: Toy, ranges: dict[str, LayerRanges], graph: str) -> None:
-    assert tensorrt_problems(model_of(toy, ranges, graph)) == []
+def test_every_graph_in_w8a8_keeps_the_rules(captured: Capture, ranges: Ranges, graph: str) -> None:
+    assert tensorrt_problems(model_of(captured, ranges, graph)) == []
 
 
 def test_symmetric_integers_compute_nearly_what_asymmetric_ones_do(
@@ -64,8 +51,8 @@ def test_symmetric_integers_compute_nearly_what_asymmetric_ones_do(
     assert snr_db(reference["features"], outputs["features"]) > 15
 
 
-def test_form_of_onnx_runtime_is_refused(toy: Toy, ranges: dict[str, LayerRanges]) -> None:
-    problems = tensorrt_problems(model_of(toy, ranges, "image_encoder", ONNX_RUNTIME))
+def test_form_of_onnx_runtime_is_refused(captured: Capture, ranges: Ranges) -> None:
+    problems = tensorrt_problems(model_of(captured, ranges, "image_encoder", ONNX_RUNTIME))
     assert any("integers of UINT8" in problem for problem in problems)
     assert any("integers of INT32" in problem for problem in problems)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -18,15 +16,14 @@ import torch
 
 from converters import limits
 from converters.build import build
-from converters.calibration import calibration_path
-from converters.capture import CapturedGraph, capture
+from converters.capture import CapturedGraph
 from converters.gates import snr_db
 from converters.integers import int8_weight
 from converters.options import BuildOptions, Reporter
 from converters.registry import open_target
 from converters.target import GraphPrecision
 from converters.tflite.export import export
-from converters.tflite.flatbuffer import FLOAT16, FLOAT32, INT8, Graph, pack, unpack
+from converters.tflite.flatbuffer import FLOAT16, FLOAT32, INT8, Graph, unpack
 from converters.tflite.layers import CHANNEL_AXES, find_layers
 from converters.tflite.merge import merge
 from converters.tflite.target import Tflite
@@ -38,10 +35,9 @@ from sam2lite_mobile.errors import ContractError, ConversionError
 from sam2lite_mobile.package.verify import verify_package
 from sam2lite_mobile.quantization.fake_quant import fake_quantized
 from sam2lite_mobile.quantization.policy import graph_precision, precision_policy, quantizable_layers
-from sam2lite_mobile.quantization.ranges import LayerRanges, observed_ranges
-from sam2lite_mobile.student.checkpoint import checkpoint_hash
 from sam2lite_mobile.student.student import Student
-from tests.converters.conftest import FRAMES, SIZE, Toy
+from tests.converters.conftest import FRAMES, SIZE, Ranges, TfliteConversion, Toy, calibrated
+from tests.converters.policy_lines import require_integers_of_the_policy
 from tests.repository import ROOT
 from tests.tflite_models import contract_model
 
@@ -57,14 +53,7 @@ def run_inside(toy: Toy, graph_ids: Iterable[str], change: Callable[[Student], A
         return given, [engine.run(graph_id, toy.inputs[graph_id]) for graph_id in graph_ids]
 
 
-@pytest.fixture(scope="module")
-def ranges(toy: Toy) -> dict[str, LayerRanges]:
-    """Ranges of the toy's layers over one call of each graph."""
-    found: dict[str, LayerRanges] = run_inside(toy, toy.inputs, lambda student: observed_ranges(student, POLICY))[0]
-    return found
-
-
-Conversion = tuple[CapturedGraph, bytes]
+Converted = Callable[[str], TfliteConversion]
 QUICK = ("image_encoder", "prompt_encoder", "memory_encoder", "token_gate")
 INTEGER_GRAPHS = ("image_encoder", "mask_decoder")
 DECODER = pytest.param("mask_decoder", marks=pytest.mark.slow)
@@ -72,23 +61,10 @@ DECODER = pytest.param("mask_decoder", marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
-def converted(toy: Toy) -> Callable[[str], Conversion]:
-    """Gives a graph of the toy, converted once: to be unpacked and edited."""
-
-    @functools.cache
-    def convert(graph: str) -> Conversion:
-        spec = contract.graph_spec(graph, SIZE)
-        captured = capture(toy.student(), spec, bank_tokens=contract.BANK_TOKENS)
-        return captured, pack(export(captured))
-
-    return convert
-
-
-@pytest.fixture(scope="module")
 def written(
     toy: Toy,
-    ranges: dict[str, LayerRanges],
-    converted: Callable[[str], Conversion],
+    ranges: Ranges,
+    tflite_conversion: Converted,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
     """A folder for each recipe, with the graphs of the toy, a stand-in for its decoder, and the model of all."""
@@ -98,7 +74,7 @@ def written(
         folder = folders[recipe] = tmp_path_factory.mktemp(recipe)
         (folder / f"mask_decoder_{SIZE}.tflite").write_bytes(merge([decoder], description="stand-in", recipe=recipe))
         for graph in QUICK:
-            write(converted(graph), folder, shipped(toy, recipe, graph), ranges)
+            write(tflite_conversion(graph), folder, shipped(toy, recipe, graph), ranges)
         open_target("tflite").assemble(folder, GRAPH_IDS)
     return folders
 
@@ -107,7 +83,7 @@ def shipped(toy: Toy, recipe: str, graph: str) -> str:
     return graph_precision(precision_policy(recipe), toy.student(), graph)
 
 
-def write(conversion: Conversion, folder: Path, precision: str, ranges: dict[str, LayerRanges]) -> Path:
+def write(conversion: TfliteConversion, folder: Path, precision: str, ranges: Ranges) -> Path:
     """The file of a graph that is converted already."""
     target = Tflite()
     target._exported = conversion
@@ -132,8 +108,8 @@ def integer_weights(model: bytes) -> int:
 
 
 @pytest.mark.parametrize("graph", [*QUICK, DECODER])
-def test_every_layer_of_the_student_is_found_once(toy: Toy, converted: Callable[[str], Conversion], graph: str) -> None:
-    captured, model = converted(graph)
+def test_every_layer_of_the_student_is_found_once(toy: Toy, tflite_conversion: Converted, graph: str) -> None:
+    captured, model = tflite_conversion(graph)
     found = Counter(layer.name for layer in find_layers(Graph(unpack(model)), captured))
     layers = {name for name in quantizable_layers(toy.student()) if name.startswith(f"{graph}.")}
     merged = {"mask_decoder.read_recent.content"}  # both reads start with the same weights, so it is computed once
@@ -141,8 +117,8 @@ def test_every_layer_of_the_student_is_found_once(toy: Toy, converted: Callable[
     assert set(found.values()) == {1}
 
 
-def test_layer_whose_weights_were_changed_is_missed_by_name(converted: Callable[[str], Conversion]) -> None:
-    captured, model = converted("token_gate")
+def test_layer_whose_weights_were_changed_is_missed_by_name(tflite_conversion: Converted) -> None:
+    captured, model = tflite_conversion("token_gate")
     graph = Graph(unpack(model))
     layer = next(each for each in find_layers(graph, captured) if each.name == "token_gate.hidden_2")
     weight = int(layer.operator.inputs[1])
@@ -156,16 +132,16 @@ def test_layer_whose_weights_were_changed_is_missed_by_name(converted: Callable[
 @pytest.mark.parametrize("recipe", ["w8", "w8a8"])
 def test_integers_are_where_the_policy_has_them(
     toy: Toy,
-    ranges: dict[str, LayerRanges],
-    converted: Callable[[str], Conversion],
+    ranges: Ranges,
+    tflite_conversion: Converted,
     tmp_path: Path,
     recipe: str,
     graph: str,
 ) -> None:
-    captured, model = converted(graph)
+    captured, model = tflite_conversion(graph)
     policy = precision_policy(recipe)
     wanted = sum(policy.decide(layer.name).weight_bits == 8 for layer in find_layers(Graph(unpack(model)), captured))
-    written = write(converted(graph), tmp_path, shipped(toy, recipe, graph), ranges).read_bytes()
+    written = write(tflite_conversion(graph), tmp_path, shipped(toy, recipe, graph), ranges).read_bytes()
     assert integer_weights(written) == wanted
     assert (wanted > 0) == (graph in (*INTEGER_GRAPHS, "memory_encoder")[: 3 if recipe == "w8" else 2])
 
@@ -188,8 +164,8 @@ def test_model_in_fp32_matches_and_halves_match_to_the_bit(toy: Toy, written: di
 @pytest.mark.parametrize("recipe", ["w8", "w8a8"])
 def test_model_computes_what_training_rounds(
     toy: Toy,
-    ranges: dict[str, LayerRanges],
-    converted: Callable[[str], Conversion],
+    ranges: Ranges,
+    tflite_conversion: Converted,
     tmp_path: Path,
     graph: str,
     recipe: str,
@@ -198,11 +174,16 @@ def test_model_computes_what_training_rounds(
     exact = toy.engine.run(graph_id, toy.inputs[graph_id])
     policy, fixed = precision_policy(recipe), ranges if recipe == "w8a8" else None
     _, (trained,) = run_inside(toy, [graph_id], lambda student: fake_quantized(student, policy, ranges=fixed))
-    path = write(converted(graph), tmp_path, recipe, ranges)
+    path = write(tflite_conversion(graph), tmp_path, recipe, ranges)
     for name, output in open_target("tflite").execute(path, toy.inputs[graph_id]).items():
         lost = min(snr_db(exact[name], trained[name]), 60)  # beyond: single roundings, and tables in float16
         assert snr_db(exact[name], output) > lost - 3, name
         assert snr_db(exact[name], output) < 100, name  # something was rounded
+
+
+def test_layers_of_the_policy_are_in_integers_and_nothing_else_is(toy: Toy, written: dict[str, Path]) -> None:
+    path = written["w8a8"] / f"image_encoder_{SIZE}.tflite"
+    require_integers_of_the_policy(open_target("tflite").operations(path), toy.student(), "image_encoder")
 
 
 def test_values_between_integer_layers_stay_integers(written: dict[str, Path]) -> None:
@@ -223,12 +204,10 @@ def test_values_between_integer_layers_stay_integers(written: dict[str, Path]) -
         assert weight.quantizedDimension == 3
 
 
-def test_layer_without_a_range_is_refused_by_name(
-    converted: Callable[[str], Conversion], ranges: dict[str, LayerRanges], tmp_path: Path
-) -> None:
+def test_layer_without_a_range_is_refused_by_name(tflite_conversion: Converted, ranges: Ranges, tmp_path: Path) -> None:
     known = {name: value for name, value in ranges.items() if name != "image_encoder.enter"}
     with pytest.raises(ContractError, match=r"calibration of image_encoder\.enter"):
-        write(converted("image_encoder"), tmp_path, "w8a8", known)
+        write(tflite_conversion("image_encoder"), tmp_path, "w8a8", known)
     assert not list(tmp_path.iterdir())
 
 
@@ -286,22 +265,8 @@ def test_types_of_stored_weights_follow_the_recipe(written: dict[str, Path]) -> 
         assert kinds <= names <= {*kinds, FLOAT32}
 
 
-def calibrated(toy: Toy, ranges: dict[str, LayerRanges], folder: Path) -> Path:
-    """The toy's checkpoint in a folder of its own, with a calibration beside it."""
-    checkpoint = folder / "toy.safetensors"
-    checkpoint.write_bytes(toy.checkpoint.read_bytes())
-    layers = {
-        name: {"input": [r.input.low, r.input.high], "output": [r.output.low, r.output.high]}
-        for name, r in ranges.items()
-    }
-    content = {"checkpoint_sha256": checkpoint_hash(checkpoint), "recipe": "w8a8", "source": "test", "frames": 128}
-    content |= {"seed": 0, "sequences": ["a"], "layers": layers}
-    calibration_path(checkpoint).write_text(json.dumps(content))
-    return checkpoint
-
-
 @pytest.mark.slow
-def test_package_in_w8a8_is_built_verified_and_tracks(toy: Toy, ranges: dict[str, LayerRanges], tmp_path: Path) -> None:
+def test_package_in_w8a8_is_built_verified_and_tracks(toy: Toy, ranges: Ranges, tmp_path: Path) -> None:
     out = tmp_path / "android"
     options = BuildOptions(
         checkpoint=calibrated(toy, ranges, tmp_path),

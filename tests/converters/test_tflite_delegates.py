@@ -9,10 +9,10 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from converters.tflite.flatbuffer import FLOAT16, FLOAT32, INT8, Graph, pack, quantization, unpack
+from converters.tflite.flatbuffer import FLOAT32, Graph
 from converters.tflite.gpu_delegate import gpu_problems
+from converters.tflite.packing import pack
 from converters.tflite.rewrite import for_delegates
-from converters.tflite.storage import narrow
 from converters.tflite.target import require_delegated
 from converters.tflite.xnnpack import placement
 from sam2lite_mobile.errors import ConversionError, GateError
@@ -110,49 +110,3 @@ def test_rule_of_the_gpu_delegate_that_is_broken_is_named(model: Any, fault: str
 def test_sound_operators_break_no_rule_of_the_gpu_delegate() -> None:
     assert gpu_problems(Graph(one_operator("RSQRT", (1, 4, 4, 2)))) == []
     assert gpu_problems(Graph(one_operator("MUL", (1, 8, 6), np.ones((1, 1, 6), np.float32)))) == []
-
-
-def test_constants_are_narrowed_where_that_loses_nothing_and_biases_never() -> None:
-    exact = RNG.integers(-8, 8, (16, 16)).astype(np.float32)
-    bias = RNG.integers(-8, 8, 16).astype(np.float32)
-    options = schema.FullyConnectedOptionsT()
-    model = one_operator("FULLY_CONNECTED", (2, 16), exact, bias, options=options, out=(2, 16))
-    before = pack(model)
-    narrow(Graph(model), exactly=True)
-    graph = Graph(model)
-    assert [graph.kind(operator) for operator in graph.operators] == ["DEQUANTIZE", "FULLY_CONNECTED"]
-    assert graph.type(int(graph.operators[0].inputs[0])) == FLOAT16
-    x = RNG.normal(size=(2, 16)).astype(np.float32)
-    assert np.array_equal(executed(pack(model), x), executed(before, x))
-    require_delegated(pack(model), where="m")
-
-
-@pytest.mark.parametrize(
-    ("factor", "exactly", "kind"),
-    [(1, True, INT8), (0.5, True, FLOAT16), (1 / 3, True, None), (1 / 3, False, FLOAT16), (1e5, False, None)],
-)
-def test_type_of_a_stored_table(factor: float, exactly: bool, kind: int | None) -> None:
-    values = (RNG.integers(-8, 8, (16, 16)) * 1.0 + 1).astype(np.float32) * np.float32(factor)
-    model = one_operator("MUL", (16, 16), values, options=schema.MulOptionsT())
-    before = pack(model)
-    narrow(Graph(model), exactly=exactly)
-    graph = Graph(model)
-    assert [graph.type(int(operator.inputs[0])) for operator in graph.operators[:-1]] == (
-        [] if kind is None else [kind]
-    )
-    x = RNG.normal(size=(16, 16)).astype(np.float32)
-    assert executed(pack(model), x) == pytest.approx(executed(before, x), rel=0 if exactly else 1e-3)
-    require_delegated(pack(model), where="m")
-
-
-def test_units_of_quantization_lie_in_a_model_once() -> None:
-    unit = quantization(np.full(4096, 0.5, np.float32), np.zeros(4096, np.int64))
-    graph, inputs = empty_model("m", {"x": (1, 4)})
-    alone = len(pack(finish(graph, "m", inputs=inputs, outputs=inputs)))
-    for _ in range(8):
-        graph.add_tensor((4096,), INT8, quantization(unit.scale.copy(), unit.zeroPoint.copy()))
-    data = pack(graph.model)
-    assert len(data) < alone + 1.1 * 4096 * 12
-    assert all(
-        np.array_equal(tensor.quantization.scale, unit.scale) for tensor in unpack(data).subgraphs[0].tensors[1:]
-    )

@@ -115,7 +115,7 @@ def test_size_and_graph_that_are_not_there_are_wrong_calls(folder: Path) -> None
 
 
 def test_model_without_our_metadata_is_as_built(tmp_path: Path) -> None:
-    from converters.tflite.flatbuffer import pack
+    from converters.tflite.packing import pack
 
     path = tmp_path / NAME
     path.write_bytes(pack(contract_model(contract.graph_spec("token_gate"))))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from converters.tflite.flatbuffer import pack, unpack
+from converters.tflite.flatbuffer import unpack
 from converters.tflite.merge import merge
+from converters.tflite.packing import pack
 from sam2lite_mobile import contract
 from sam2lite_mobile.errors import ContractError, PackageError
 from sam2lite_mobile.package.codec import read_manifest
