@@ -26,7 +26,14 @@ from converters.accuracy import (
 )
 from converters.calibration import calibration_digest, needs_calibration, read_calibration
 from converters.gates import clip_gate, require_passed
-from converters.limits import ACCURACY_LIMITS, CLIP_LIMITS, GRAPH_LIMITS, LOWERING_LIMITS, MEDIAN_LIMITS
+from converters.limits import (
+    ACCURACY_LIMITS,
+    CLIP_LIMITS,
+    GRAPH_LIMITS,
+    LOWERING_LIMITS,
+    MEDIAN_LIMITS,
+    SEQUENCE_LIMITS,
+)
 from converters.options import BuildOptions, Reporter
 from converters.recording import RECORDED_FRAMES, record_inputs
 from converters.target import Target
@@ -244,7 +251,9 @@ def _build_inputs(
     inputs[f"clip {clip.name}"] = digest.hexdigest()
     inputs["target"] = target.name
     inputs["accuracy set"] = accuracy_digest(measured)
-    inputs["limits"] = repr((GRAPH_LIMITS, LOWERING_LIMITS, CLIP_LIMITS, MEDIAN_LIMITS, ACCURACY_LIMITS))
+    inputs["limits"] = repr(
+        (GRAPH_LIMITS, LOWERING_LIMITS, CLIP_LIMITS, SEQUENCE_LIMITS, MEDIAN_LIMITS, ACCURACY_LIMITS)
+    )
     inputs["checkpoint"] = checkpoint_hash(options.checkpoint)
     inputs["model card"] = hashlib.sha256(_model_card(options.checkpoint).read_bytes()).hexdigest()
     if needs_calibration(options.recipe):

@@ -105,8 +105,10 @@ def clip_gate(
 
 
 def worst_frame_gate(agreement: Sequence[float], *, clip: str, size: int, precision: str, engine: str) -> GateResult:
-    """The least mask IoU of two engines, out of that of each frame."""
-    return _result(worst_frame_limit(precision), min(agreement), precision, engine, clip=clip, size=size)
+    """The least mask IoU of two engines, out of that of each frame. clip: the sequence, a comma, and what was done."""
+    return _result(
+        worst_frame_limit(precision, clip.split(",")[0]), min(agreement), precision, engine, clip=clip, size=size
+    )
 
 
 def median_frame_gate(agreement: Sequence[float], *, clip: str, size: int, precision: str, engine: str) -> GateResult:

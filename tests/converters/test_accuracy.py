@@ -70,6 +70,8 @@ def test_worst_frame_of_each_sequence_and_median_frame_of_all_are_gated() -> Non
     assert libby.clip == "libby, 3 tracked of 3 frames, mask prompt"
     assert (median.measure, median.measured, median.passed) == ("median_mask_iou", 0.99, True)
     assert median.clip == "dev, 2 sequences, 6 tracked of 6 frames, mask prompt"
+    exception, _ = agreement_gates([pair("bmx-trees", (0.8,), (0.8,))], name="dev", size=512, precision="fp16")
+    assert (exception.measured, exception.limit, exception.passed) == (0.98, 0.98, True)
     with pytest.raises(GateError, match=r"2 missed: clip camel, .* at 512 px \(fp16\): worst_mask_iou 0.98, limit"):
         require_passed([camel, libby, median])
 
