@@ -9,32 +9,22 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam2lite_mobile.contract import EXECUTORCH_MODELS_FOLDER, GRAPHS, GraphSpec, graph_id, graph_spec
+from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.engines.delegated_program import COREML_BACKEND, DelegatedProgram, read_program
-from sam2lite_mobile.engines.package_engine import (
-    PackageEngine,
-    bank_tokens_of,
-    complete_sizes,
-    graph_files,
-    not_offered,
-)
+from sam2lite_mobile.engines.program_folder import ProgramFolderEngine, Tensors
 from sam2lite_mobile.errors import PackageError, explain
 from sam2lite_mobile.mlprogram import Program
 from sam2lite_mobile.mlprogram.memory_folder import extract_folder
-from sam2lite_mobile.runtime.engine import EngineDescription
 
 MODEL_FOLDER, METADATA_FILE = "model.mlpackage", "metadata.json"
 """What the delegate's data holds (executorch/backends/apple/coreml/compiler/coreml_preprocess.py)."""
 METADATA_FIELDS = {"inputNames", "outputNames", "identifier"}
 _BUILD = "build the package again with `python -m converters executorch-coreml`"
-
-Tensors = Mapping[str, NDArray[np.float32]]
 
 
 class DelegatedModel:
@@ -67,57 +57,16 @@ class DelegatedModel:
         return {spec.outputs[place].name: outputs[name] for name, place in self._outputs.items()}
 
 
-class ExecutorchCoreMLEngine(PackageEngine):
-    """Runs the graphs of the contract from a folder of `<graph id>.pte`, or from a package (dist/executorch-coreml).
+class ExecutorchCoreMLEngine(ProgramFolderEngine):
+    """Runs the graphs of the contract from a folder of `<graph id>.pte`, or from a package (dist/executorch-coreml)."""
 
-    Raises PackageError for a folder without sound programs of the Core ML delegate.
-    """
+    name = "executorch-coreml"
+    semantics = f"{COREML_BACKEND}'s model, ML Program reference semantics"
+    build = _BUILD
 
-    def __init__(self, folder: Path | str) -> None:
-        published = Path(folder) / EXECUTORCH_MODELS_FOLDER
-        self._folder = published if published.is_dir() else Path(folder)
-        self._files = graph_files(self._folder, ".pte")
-        self._models: dict[str, DelegatedModel] = {}
-        self._sizes = complete_sizes(self._files, where=f"programs in {self._folder}", build=_BUILD)
-        decoder = graph_id("mask_decoder", self._sizes[0])
-        self._bank_tokens = bank_tokens_in(self._prepare(decoder).source, decoder, build=_BUILD)
-        self._specs = {
-            spec.id: spec
-            for size in self._sizes
-            for spec in (graph_spec(graph, size, bank_tokens=self._bank_tokens) for graph in GRAPHS)
-        }
-
-    def run(self, graph_id: str, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
-        """Outputs of one graph by name, in arrays of their own."""
-        model = self._prepare(graph_id)
-        return model.run(self._specs[graph_id], tensors)
-
-    def describe(self) -> EngineDescription:
-        """The interpreter, with torch's threads."""
-        import torch
-
-        decoder = self._prepare(graph_id("mask_decoder", self._sizes[0]))
-        return EngineDescription(
-            "executorch-coreml",
-            decoder.source.recipe,
-            torch.get_num_threads(),
-            f"torch {torch.__version__}",
-            f"{COREML_BACKEND}'s model, ML Program reference semantics",
-        )
-
-    def _prepare(self, name: str) -> DelegatedModel:
-        if name not in self._models:
-            if name not in self._files:
-                raise not_offered("graph", sorted(self._files), name)
-            self._models[name] = DelegatedModel(self._files[name])
-        return self._models[name]
-
-
-def bank_tokens_in(program: DelegatedProgram, decoder: str, *, build: str) -> int:
-    """B of a mask decoder's program."""
-    place = [tensor.name for tensor in graph_spec("mask_decoder").inputs].index("memory_keys")
-    shape = program.inputs[place].shape if place < len(program.inputs) else ()
-    return bank_tokens_of({decoder: shape}, build=build)
+    def open(self, path: Path) -> DelegatedModel:
+        """The ML Program in a program."""
+        return DelegatedModel(path)
 
 
 def _names(path: Path, *, where: str) -> tuple[list[str], list[str]]:
