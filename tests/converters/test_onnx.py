@@ -289,6 +289,7 @@ def test_calibration_of_another_checkpoint_too_short_or_missing_is_refused(
         read_calibration(checkpoint)
 
 
+@pytest.mark.slow
 def test_calibration_sees_real_frames_with_memory_and_no_validation_sequence(toy: Toy, tmp_path: Path) -> None:
     checkpoint = tmp_path / "toy.safetensors"
     checkpoint.write_bytes(toy.checkpoint.read_bytes())
