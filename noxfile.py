@@ -110,8 +110,9 @@ def build_executorch(session: nox.Session) -> None:
 
 @nox.session(python=False, requires=["toolkit"])
 def tests(session: nox.Session) -> None:
-    """Run the quick tests. Options are passed to pytest."""
-    run(session, "python", "-m", "pytest", *session.posargs)
+    """Run the quick tests, two files at a time. Options are passed to pytest; `-n 0` has one process."""
+    # By file: what a file converts for its tests is converted once.
+    run(session, "python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session(python=False, requires=["toolkit"])
