@@ -113,7 +113,7 @@ LOWERING_LIMITS: dict[str, int] = {
 CLIP_LIMITS: dict[str, float] = {"fp32": 0.999, "fp16": 0.99, "w8": 0.95, "w8a8": 0.9, "p6": 0.95, "p4": 0.9}
 """Worst mask IoU of a chained clip by precision."""
 SEQUENCE_LIMITS: dict[tuple[str, str], float] = {("bmx-trees", "fp16"): 0.98}  # 0.9875 in Core ML
-"""Sequences of their own limit at a precision: a bicycle's frame, thinner than a pixel of the mask, decides here."""
+"""Sequences that miss the limit of a precision, with what they are held to until the cause is found."""
 MEDIAN_LIMITS: dict[str, float] = {"fp32": 0.9999, "fp16": 0.99, "w8": 0.98, "w8a8": 0.98, "p6": 0.98, "p4": 0.9}
 """Median mask IoU over the frames of a chained clip by precision."""
 
