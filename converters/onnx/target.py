@@ -15,6 +15,7 @@ from converters.onnx.export import anonymous, export
 from converters.onnx.operations import operations
 from converters.onnx.quantize import ONNX_RUNTIME, TENSORRT, Form, quantize
 from converters.onnx.storage import halve, share_weights
+from converters.onnx.tables import factor_tables
 from converters.onnx.tensorrt import tensorrt_problems
 from converters.operations import Operations
 from converters.target import GraphPrecision, Target, Tensors
@@ -49,6 +50,7 @@ class Onnx(Target):
         model = export(graph)
         if precision.name.startswith("w8"):
             quantize(model, spec.graph, precision, self.form)
+        factor_tables(model)
         if precision.name != "fp32":
             halve(model)
         size = f" at {spec.size} px" if spec.size else ""

@@ -12,6 +12,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from converters.tables import placing_factors
 from converters.tflite.flatbuffer import FLOAT32, Graph
 
 SMALLEST_TABLE_BYTES = 4096
@@ -46,10 +47,7 @@ def _factors(graph: Graph, operator: Any) -> tuple[NDArray[np.float32], NDArray[
     if graph.type(table) != FLOAT32 or not graph.is_constant(table) or graph.shape(table) != graph.shape(source):
         return None
     values = graph.values(table)
-    if values.ndim != 4 or values.nbytes < SMALLEST_TABLE_BYTES or not np.isin(values, (0, 1)).all():
-        return None
-    rows, columns = values.max(3, keepdims=True), values.max(2, keepdims=True)
-    return (rows, columns) if np.array_equal(rows * columns, values) else None
+    return placing_factors(values) if values.nbytes >= SMALLEST_TABLE_BYTES else None
 
 
 def added_tables(graph: Graph) -> Iterator[int]:
