@@ -159,7 +159,7 @@ def tracked_frames(pair: SequencePair) -> list[float]:
     """
     frames = pair.reference.frames
     rows = [np.r_[np.full(frames - len(scores.j), np.nan), scores.j] for scores in pair.reference.objects]
-    own = np.nanmean(rows, axis=0)[1:] if len(rows) > 1 else rows[0][1:]
+    own = np.nanmean(np.stack(rows)[:, 1:], axis=0)
     kept = [value for value, j in zip(pair.agreement, own, strict=True) if j > RECALL_THRESHOLD]
     return kept or list(pair.agreement)
 
@@ -171,8 +171,11 @@ def agreement_gates(pairs: list[SequencePair], *, name: str, size: int, precisio
     for pair in pairs:
         kept = tracked_frames(pair)
         every += kept
-        clip = f"{pair.reference.name}, {_counted(kept, pair.agreement)}, mask prompt"
-        results.append(worst_frame_gate(kept, clip=clip, size=size, precision=precision, engine=engine))
+        sequence = pair.reference.name
+        clip = f"{sequence}, {_counted(kept, pair.agreement)}, mask prompt"
+        results.append(
+            worst_frame_gate(kept, sequence=sequence, clip=clip, size=size, precision=precision, engine=engine)
+        )
     frames = [value for pair in pairs for value in pair.agreement]
     clip = f"{name}, {len(pairs)} sequences, {_counted(every, frames)}, mask prompt"
     return [*results, median_frame_gate(every, clip=clip, size=size, precision=precision, engine=engine)]

@@ -98,17 +98,18 @@ def clip_gate(
     name = f"{clip.name}, {len(clip.frames)} frames, mask prompt"
     engine = engine_in_words(candidate.describe())
     results = [
-        gate(agreement, clip=name, size=size, precision=precision, engine=engine)
-        for gate in (worst_frame_gate, median_frame_gate)
+        worst_frame_gate(agreement, sequence=clip.name, clip=name, size=size, precision=precision, engine=engine),
+        median_frame_gate(agreement, clip=name, size=size, precision=precision, engine=engine),
     ]
     return results, int(np.argmin(agreement)) + 1
 
 
-def worst_frame_gate(agreement: Sequence[float], *, clip: str, size: int, precision: str, engine: str) -> GateResult:
-    """The least mask IoU of two engines, out of that of each frame. clip: the sequence, a comma, and what was done."""
-    return _result(
-        worst_frame_limit(precision, clip.split(",")[0]), min(agreement), precision, engine, clip=clip, size=size
-    )
+def worst_frame_gate(
+    agreement: Sequence[float], *, sequence: str, clip: str, size: int, precision: str, engine: str
+) -> GateResult:
+    """The least mask IoU of two engines, out of that of each frame. clip: the sequence and what was done, in words."""
+    limit = worst_frame_limit(precision, sequence)
+    return _result(limit, min(agreement), precision, engine, clip=clip, size=size)
 
 
 def median_frame_gate(agreement: Sequence[float], *, clip: str, size: int, precision: str, engine: str) -> GateResult:

@@ -13,10 +13,11 @@ from sam2lite_mobile import contract
 from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.engines.delegated_program import parse_program, read_program
 from sam2lite_mobile.errors import ConversionError, explain
+from sam2lite_mobile.package.executorch import write_executorch_programs
 from sam2lite_mobile.package.executorch_program import BACKENDS, interface_faults
 from sam2lite_mobile.package.files import write_file
 from sam2lite_mobile.package.manifest import Manifest
-from sam2lite_mobile.package.publish import publish_executorch_programs
+from sam2lite_mobile.package.publish import publish_models
 from sam2lite_mobile.package.templates import repository_root
 from sam2lite_mobile.student.student import Student
 
@@ -46,11 +47,10 @@ class SinglePrograms(Target):
     def publish(
         self, target: Path, *, models: Mapping[str, Path], manifest: Manifest, model_card: Path, licence: Path
     ) -> None:
-        """A folder of programs; see `publish_executorch_programs`."""
+        """A folder of programs; see `write_executorch_programs`."""
         readme = repository_root() / "executorch_demo" / self.readme
-        publish_executorch_programs(
-            target, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
-        )
+        texts = {"readme": readme, "model_card": model_card, "licence": licence}
+        publish_models(target, write_executorch_programs, models=models, manifest=manifest, **texts)
 
 
 def write_program(path: Path, data: bytes, spec: GraphSpec) -> None:

@@ -21,9 +21,10 @@ from converters.target import GraphPrecision, Target, Tensors
 from sam2lite_mobile import contract
 from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.engines.executorch_engine import ExecutorchEngine, load_method, open_program, run_method
+from sam2lite_mobile.package.executorch import write_executorch_package
 from sam2lite_mobile.package.files import write_file
 from sam2lite_mobile.package.manifest import Manifest
-from sam2lite_mobile.package.publish import publish_executorch
+from sam2lite_mobile.package.publish import publish_models
 from sam2lite_mobile.package.templates import repository_root
 from sam2lite_mobile.runtime.engine import Engine
 from sam2lite_mobile.student.student import Student
@@ -85,8 +86,7 @@ class Executorch(Target):
     def publish(
         self, target: Path, *, models: Mapping[str, Path], manifest: Manifest, model_card: Path, licence: Path
     ) -> None:
-        """A folder with the program; see `publish_executorch`."""
+        """A folder with the program; see `write_executorch_package`."""
         readme = repository_root() / "executorch_demo" / "README.md"
-        publish_executorch(
-            target, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
-        )
+        texts = {"readme": readme, "model_card": model_card, "licence": licence}
+        publish_models(target, write_executorch_package, models=models, manifest=manifest, **texts)

@@ -23,7 +23,8 @@ from sam2lite_mobile.engines.onnx_engine import RECIPE_PROPERTY, OnnxEngine, ope
 from sam2lite_mobile.errors import ConversionError, explain
 from sam2lite_mobile.package.files import write_file
 from sam2lite_mobile.package.manifest import Manifest
-from sam2lite_mobile.package.publish import publish_onnx
+from sam2lite_mobile.package.onnx import write_onnx_package
+from sam2lite_mobile.package.publish import publish_models
 from sam2lite_mobile.package.templates import repository_root
 from sam2lite_mobile.runtime.engine import Engine
 
@@ -82,9 +83,10 @@ class Onnx(Target):
     def publish(
         self, target: Path, *, models: Mapping[str, Path], manifest: Manifest, model_card: Path, licence: Path
     ) -> None:
-        """A folder of models; see `publish_onnx`."""
+        """A folder of models; see `write_onnx_package`."""
         readme = repository_root() / "onnx_demo" / self.readme
-        publish_onnx(target, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence)
+        texts = {"readme": readme, "model_card": model_card, "licence": licence}
+        publish_models(target, write_onnx_package, models=models, manifest=manifest, **texts)
 
     def check(self, model: onnx.ModelProto, *, where: str) -> None:
         """Raise ConversionError where a model asks more of the runtime than it has."""

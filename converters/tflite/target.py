@@ -30,8 +30,9 @@ from sam2lite_mobile.engines.tflite_engine import TfliteEngine, open_interpreter
 from sam2lite_mobile.errors import ConversionError, GateError, explain
 from sam2lite_mobile.package.files import write_file
 from sam2lite_mobile.package.manifest import Manifest
-from sam2lite_mobile.package.publish import publish_tflite
+from sam2lite_mobile.package.publish import publish_models
 from sam2lite_mobile.package.templates import repository_root
+from sam2lite_mobile.package.tflite import write_tflite_package
 from sam2lite_mobile.runtime.engine import Engine
 
 
@@ -101,9 +102,10 @@ class Tflite(Target):
     def publish(
         self, target: Path, *, models: Mapping[str, Path], manifest: Manifest, model_card: Path, licence: Path
     ) -> None:
-        """A folder with one model; see `publish_tflite`."""
+        """A folder with one model; see `write_tflite_package`."""
         readme = repository_root() / "android_demo" / "README.md"
-        publish_tflite(target, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence)
+        texts = {"readme": readme, "model_card": model_card, "licence": licence}
+        publish_models(target, write_tflite_package, models=models, manifest=manifest, **texts)
 
     def _float_model(self, graph: CapturedGraph) -> Any:
         """The graph as it was converted, to be edited; both precisions of a build start from one conversion."""

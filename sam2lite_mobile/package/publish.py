@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from sam2lite_mobile.errors import DataError, PackageError, explain
-from sam2lite_mobile.package.executorch import write_executorch_package, write_executorch_programs
 from sam2lite_mobile.package.files import staged_folder
 from sam2lite_mobile.package.manifest import MANIFEST_NAME, Manifest
-from sam2lite_mobile.package.onnx import write_onnx_package
 from sam2lite_mobile.package.swift import write_swift_package
-from sam2lite_mobile.package.tflite import write_tflite_package
 from sam2lite_mobile.package.verify import verify_package
 
 _FAILURES_SHOWN = 5
@@ -38,68 +36,38 @@ def publish_ios(
     return target
 
 
-def publish_onnx(
-    target: Path, *, models: Mapping[str, Path], manifest: Manifest, readme: Path, model_card: Path, licence: Path
+class WritePackage(Protocol):
+    """Lays out the package of a runtime in an empty folder, as `write_onnx_package` does."""
+
+    def __call__(
+        self,
+        folder: Path,
+        *,
+        models: Mapping[str, Path],
+        manifest: Manifest,
+        readme: Path,
+        model_card: Path,
+        licence: Path,
+    ) -> Manifest:
+        """The manifest that was written there."""
+
+
+def publish_models(
+    target: Path,
+    write: WritePackage,
+    *,
+    models: Mapping[str, Path],
+    manifest: Manifest,
+    readme: Path,
+    model_card: Path,
+    licence: Path,
 ) -> Path:
-    """`target`, holding the ONNX package; as `publish_ios`.
+    """`target`, holding the package of a runtime that has no Swift package; as `publish_ios`.
 
-    models: graph id -> .onnx for every graph at every size of `manifest.sizes`, their weights in one file beside them.
+    write: the runtime's layout; it says what `models` are. readme: what the package says about itself.
     """
-    _publish(
-        target,
-        lambda staging: write_onnx_package(
-            staging, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
-        ),
-    )
-    return target
-
-
-def publish_executorch(
-    target: Path, *, models: Mapping[str, Path], manifest: Manifest, readme: Path, model_card: Path, licence: Path
-) -> Path:
-    """`target`, holding the ExecuTorch package; as `publish_ios`.
-
-    models: graph id -> a file beside the program that holds the graph, for every graph at every size of
-    `manifest.sizes`.
-    """
-    _publish(
-        target,
-        lambda staging: write_executorch_package(
-            staging, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
-        ),
-    )
-    return target
-
-
-def publish_executorch_programs(
-    target: Path, *, models: Mapping[str, Path], manifest: Manifest, readme: Path, model_card: Path, licence: Path
-) -> Path:
-    """`target`, holding an ExecuTorch package with one program for each graph; as `publish_ios`.
-
-    models: graph id -> its program, for every graph at every size of `manifest.sizes`.
-    """
-    _publish(
-        target,
-        lambda staging: write_executorch_programs(
-            staging, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
-        ),
-    )
-    return target
-
-
-def publish_tflite(
-    target: Path, *, models: Mapping[str, Path], manifest: Manifest, readme: Path, model_card: Path, licence: Path
-) -> Path:
-    """`target`, holding the TFLite package; as `publish_ios`.
-
-    models: graph id -> .tflite for every graph at every size of `manifest.sizes`, the model of all beside them.
-    """
-    _publish(
-        target,
-        lambda staging: write_tflite_package(
-            staging, models=models, manifest=manifest, readme=readme, model_card=model_card, licence=licence
-        ),
-    )
+    texts = {"readme": readme, "model_card": model_card, "licence": licence}
+    _publish(target, lambda staging: write(staging, models=models, manifest=manifest, **texts))
     return target
 
 

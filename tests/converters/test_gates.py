@@ -132,9 +132,10 @@ def test_clip_gate_gives_one_to_the_same_engine(toy: Toy) -> None:
     ],
 )
 def test_worst_and_median_frame_have_limits_of_their_own(agreement: tuple[float, ...], passed: list[bool]) -> None:
+    clip, precision, engine = "camel, 4 frames", "w8a8", "x"
     results = [
-        gate(agreement, clip="camel, 4 frames", size=512, precision="w8a8", engine="x")
-        for gate in (worst_frame_gate, median_frame_gate)
+        worst_frame_gate(agreement, sequence="camel", clip=clip, size=512, precision=precision, engine=engine),
+        median_frame_gate(agreement, clip=clip, size=512, precision=precision, engine=engine),
     ]
     assert [(result.measure, result.passed) for result in results] == [
         ("worst_mask_iou", passed[0]),

@@ -14,7 +14,8 @@ from sam2lite_mobile import contract
 from sam2lite_mobile.errors import ContractError, PackageError
 from sam2lite_mobile.package.codec import read_manifest
 from sam2lite_mobile.package.manifest import Manifest
-from sam2lite_mobile.package.publish import publish_tflite
+from sam2lite_mobile.package.publish import publish_models
+from sam2lite_mobile.package.tflite import write_tflite_package
 from sam2lite_mobile.package.tflite_models import read_tflite_interface
 from sam2lite_mobile.package.tree import list_files
 from sam2lite_mobile.package.verify import verify_package
@@ -42,7 +43,9 @@ def models(tmp_path: Path) -> dict[str, Path]:
 
 def publish(target: Path, models: dict[str, Path]) -> Path:
     texts = {"readme": ROOT / "android_demo/README.md", "model_card": ROOT / "assets/weights/no_card.md"}
-    return publish_tflite(target, models=models, manifest=manifest(), licence=ROOT / "LICENSE", **texts)
+    return publish_models(
+        target, write_tflite_package, models=models, manifest=manifest(), licence=ROOT / "LICENSE", **texts
+    )
 
 
 def test_package_has_one_model_verifies_and_has_the_same_bytes_again(models: dict[str, Path], tmp_path: Path) -> None:
