@@ -46,6 +46,8 @@ def _faults(graph: Graph, operator: Any, kind: str) -> Iterator[str]:
     if any(graph.type(i) not in TYPES for i in tensors):
         yield "a type beside float32, float16, int8 and int32"
     inputs = [int(i) for i in operator.inputs]
+    if kind in ("ADD", "MUL") and not broadcasts(graph.shape(inputs[0]), graph.shape(inputs[1])):
+        yield f"unequal axes: {list(graph.shape(inputs[0]))} and {list(graph.shape(inputs[1]))}"
     if kind == "MUL":
         first, second = graph.shape(inputs[0]), graph.shape(inputs[1])
         smaller = [(a < b, b < a) for a, b in zip(first, second, strict=False)] if len(first) == len(second) else []
@@ -63,3 +65,15 @@ def _faults(graph: Graph, operator: Any, kind: str) -> Iterator[str]:
         kind == "RESIZE_BILINEAR" and operator.builtinOptions.alignCorners and operator.builtinOptions.halfPixelCenters
     ):
         yield "aligned corners and centred pixels at the same time"
+
+
+def broadcasts(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    """Whether a sum or a product of these shapes is taken (CheckAddMulBroadcastCompatibility, without its flag)."""
+    longer, shorter = sorted((first, second), key=len, reverse=True)
+    if len(longer) == len(shorter) or len(shorter) < 2:
+        return True
+    if len(longer) != 4:
+        return False
+    if len(shorter) == 3:
+        return longer[0] == 1
+    return (longer[0] == 1 and shorter == (1, 1)) or (longer[0], longer[3]) == shorter

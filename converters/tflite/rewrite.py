@@ -2,7 +2,7 @@
 
 Found by running: ai-edge-litert 2.3.0 left RELU_0_TO_1 and products of two activations written as FULLY_CONNECTED out
 of the delegate. Each cut a graph in two, and between the parts tensors are copied. The GPU delegate has no products
-of a column and a row (`gpu_delegate.py`).
+of a column and a row (`gpu_delegate.py`), and no sums and products of tensors with unequal axes (`axes.py`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from converters.tflite.axes import KEEPS_AXES, level_axes
 from converters.tflite.flatbuffer import FLOAT32, Graph
-
-KEEPS_AXES = 5
-"""Version of FULLY_CONNECTED whose output may have the axes of its input (tflite/tools/versioning/op_version.cc)."""
 
 
 def for_delegates(graph: Graph) -> None:
@@ -32,6 +30,7 @@ def for_delegates(graph: Graph) -> None:
         else:
             operators.append(operator)
     graph.body.operators = operators
+    level_axes(graph)
 
 
 def _clamp(graph: Graph, operator: Any) -> list[Any]:

@@ -76,6 +76,64 @@ def test_outer_product_is_refused_for_the_gpu_and_rewritten_to_the_same_values()
     assert np.array_equal(executed(pack(model), x), executed(before, x))
 
 
+@pytest.mark.parametrize("kind", ["ADD", "MUL"])
+def test_table_with_fewer_axes_is_refused_for_the_gpu_and_given_as_many(kind: str) -> None:
+    model = one_operator(kind, (1, 8, 6), RNG.normal(size=(8, 6)).astype(np.float32))
+    model.subgraphs[0].operators[0].builtinOptions = schema.AddOptionsT() if kind == "ADD" else schema.MulOptionsT()
+    before = pack(model)
+    with pytest.raises(ConversionError, match=rf"{kind} \(operator 0\): unequal axes: \[1, 8, 6\] and \[8, 6\]"):
+        require_delegated(before, where="m")
+    for_delegates(Graph(model))
+    require_delegated(pack(model), where="m")
+    x = RNG.normal(size=(1, 8, 6)).astype(np.float32)
+    assert np.array_equal(executed(pack(model), x), executed(before, x))
+
+
+def layer_and_table() -> Any:
+    """y = (x W^T) * table, the layer's output (6, 4) and the table (1, 6, 4): what the converter makes of layers."""
+    graph, inputs = empty_model("m", {"x": (1, 6, 3)})
+    products, y = graph.add_tensor((6, 4), FLOAT32), graph.add_tensor((1, 6, 4), FLOAT32)
+    weights, table = (graph.add_constant(RNG.normal(size=shape).astype(np.float32)) for shape in ((4, 3), (1, 1, 4)))
+    graph.body.operators = [
+        graph.operator(
+            "FULLY_CONNECTED", [inputs["x"], weights, -1], [products], options=schema.FullyConnectedOptionsT()
+        ),
+        graph.operator("MUL", [products, table], [y], options=schema.MulOptionsT()),
+    ]
+    return finish(graph, "m", inputs=inputs, outputs={"y": y})
+
+
+def sum_of_activations() -> Any:
+    """y = x + (the sum of x over its first axis), of 3 and 2 axes."""
+    graph, inputs = empty_model("m", {"x": (2, 6, 3)})
+    total, y = graph.add_tensor((6, 3), FLOAT32), graph.add_tensor((2, 6, 3), FLOAT32)
+    axes = graph.add_constant(np.asarray((0,), np.int32))
+    graph.body.operators = [
+        graph.operator("SUM", [inputs["x"], axes], [total], options=schema.ReducerOptionsT()),
+        graph.operator("ADD", [total, inputs["x"]], [y], options=schema.AddOptionsT()),
+    ]
+    return finish(graph, "m", inputs=inputs, outputs={"y": y})
+
+
+@pytest.mark.parametrize(
+    ("model", "kinds"),
+    [
+        (layer_and_table(), ["FULLY_CONNECTED", "MUL"]),
+        (sum_of_activations(), ["SUM", "RESHAPE", "ADD"]),
+    ],
+)
+def test_activation_with_fewer_axes_is_refused_for_the_gpu_and_given_as_many(model: Any, kinds: list[str]) -> None:
+    before = pack(model)
+    with pytest.raises(ConversionError, match="m for the GPU delegate.*unequal axes"):
+        require_delegated(before, where="m")
+    for_delegates(Graph(model))
+    graph = Graph(model)
+    assert [graph.kind(operator) for operator in graph.operators] == kinds
+    require_delegated(pack(model), where="m")
+    x = RNG.normal(size=graph.shape(0)).astype(np.float32)
+    assert np.array_equal(executed(pack(model), x), executed(before, x))
+
+
 @pytest.mark.parametrize(
     ("model", "fault"),
     [
@@ -101,6 +159,8 @@ def test_outer_product_is_refused_for_the_gpu_and_rewritten_to_the_same_values()
             "aligned corners",
         ),
         (one_operator("SUM", (1, 4), np.asarray((1,), np.float32), out=(1,)), "axes that are no int32 constant"),
+        (one_operator("ADD", (2, 3, 4, 5), np.ones((3, 4, 5), np.float32)), "unequal axes"),
+        (one_operator("MUL", (1, 3, 4, 5), np.ones((4, 5), np.float32)), "unequal axes"),
     ],
 )
 def test_rule_of_the_gpu_delegate_that_is_broken_is_named(model: Any, fault: str) -> None:
@@ -109,4 +169,7 @@ def test_rule_of_the_gpu_delegate_that_is_broken_is_named(model: Any, fault: str
 
 def test_sound_operators_break_no_rule_of_the_gpu_delegate() -> None:
     assert gpu_problems(Graph(one_operator("RSQRT", (1, 4, 4, 2)))) == []
-    assert gpu_problems(Graph(one_operator("MUL", (1, 8, 6), np.ones((1, 1, 6), np.float32)))) == []
+    for shape in ((1, 1, 6), (6,), ()):
+        assert gpu_problems(Graph(one_operator("MUL", (1, 8, 6), np.ones(shape, np.float32)))) == []
+    for shape in ((3, 4, 5), (1, 5), (1, 1)):
+        assert gpu_problems(Graph(one_operator("ADD", (1, 3, 4, 5), np.ones(shape, np.float32)))) == []
