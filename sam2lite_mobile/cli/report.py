@@ -37,7 +37,9 @@ def report(
     frames: Frames = 100,
     title: Title = "SAM2-Lite mobile: results",
 ) -> None:
-    """Write results as one HTML page that needs nothing else: offline, by keyboard, in the dark and on paper.
+    """Write results of eval, bench, ablate and track as one HTML page.
+
+    The page needs nothing else: it works offline, by keyboard, in the dark and on paper.
 
     Evaluations are put side by side: scores by sequence, the change from the first one of the same frames with its
     95 % interval, stability, time by stage, and J&F of every frame. With --data the frames are shown, worst first,

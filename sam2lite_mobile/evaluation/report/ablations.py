@@ -88,6 +88,6 @@ def _conditions(outcome: Outcome) -> str:
     clips = ", ".join(str(count) for count in sorted({run.clips for run in outcome.runs}))
     return (
         f"{len(outcome.runs)} runs of {clips} clips; J&F on {len(outcome.hold_out)} training sequences that no run "
-        f"saw ({', '.join(outcome.hold_out)}), first-frame mask, {outcome.size} px, at most {outcome.frames} frames of each, "
-        f"torch {outcome.torch_version} on {outcome.machine.processor}, threads of a run: {outcome.threads}"
+        f"saw ({', '.join(outcome.hold_out)}), first-frame mask, {outcome.size} px, at most {outcome.frames} frames of "
+        f"each, torch {outcome.torch_version} on {outcome.machine.processor}, threads of a run: {outcome.threads}"
     )

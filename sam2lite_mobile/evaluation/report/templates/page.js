@@ -41,7 +41,7 @@ class Player {
     if (this.stage) {
       this.stage.addEventListener("keydown", (event) => this.key(event));
     }
-    for (const figure of this.root.querySelectorAll(".charts figure")) {
+    for (const figure of this.root.querySelectorAll("figure.line")) {
       figure.querySelector("svg").addEventListener("click", (event) => this.seek(figure, event));
     }
   }
@@ -97,7 +97,7 @@ class Player {
     frame.v.forEach((text, series) => {
       this.root.querySelector(`[data-value="${series}"]`).textContent = text;
     });
-    for (const figure of this.root.querySelectorAll(".charts figure")) {
+    for (const figure of this.root.querySelectorAll("figure.line")) {
       moveCursor(figure, frame.i);
     }
     frame.m.forEach((cells, strip) => this.tiles(strip, frame, cells));
@@ -193,9 +193,12 @@ for (const root of document.querySelectorAll("[data-player]")) {
   players.set(root.dataset.player, new Player(root));
 }
 for (const link of document.querySelectorAll("[data-open]")) {
-  link.addEventListener("click", () => {
+  link.addEventListener("click", (event) => {
     const player = players.get(link.dataset.open);
     player.show(Number(link.dataset.position));
+    event.preventDefault(); // following the link would take the focus away from the slider
+    history.pushState(null, "", link.hash);
+    document.getElementById(link.dataset.open).scrollIntoView();
     player.slider.focus({ preventScroll: true });
   });
 }
