@@ -46,6 +46,8 @@ def test_axis_places_its_ends_and_takes_a_range_without_length() -> None:
     assert (flat.low, flat.high, flat.place(3)) == (2.5, 3.5, 5)
     assert padded([]) == (0, 1)
     assert padded([math.nan, 2, 4], floor=0) == (0, pytest.approx(4.24))
+    assert padded([1e300, math.inf, 2], floor=0) == (0, pytest.approx(2.12))
+    assert padded([-3, -2], floor=0) == (0, 0.5)
 
 
 def test_numbers_have_a_true_minus_and_no_minus_zero() -> None:

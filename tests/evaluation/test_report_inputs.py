@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sam2lite_mobile.errors import DataError
@@ -95,6 +96,57 @@ def test_missing_unfinished_and_too_many_files_are_refused(tmp_path: Path) -> No
         read_inputs([path])
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("sequences",), [], "expected sequences, each once, got none"),
+        (("sequences", 0, "objects"), [], "s: expected an object, got none"),
+        (("sequences", 0, "frames"), 10**15, "expected 1 to 200000 frames"),
+        (("sequences", 0, "width"), 0, "expected sides of 1 to"),
+        (("sequences", 0, "frames"), 2, "object 1: expected 3 frames or more, got 2"),
+        (("sequences", 0, "objects", 0, "first_frame"), 4, "expected 3 frames or more, got 0"),
+        (("sequences", 0, "objects", 0, "f"), [1, 1], "object 1: F: expected 4 values, got 2"),
+        (("sequences", 0, "objects", 0, "flicker"), [1], "flicker: expected 3 values, got 1"),
+        (("sequences", 0, "objects", 0, "memory_cells"), [{}], "memory cells: expected 4 values, got 1"),
+        (("sequences", 0, "objects", 0, "memory_cells"), [{"0": "x"}], "Expected `str` matching regex"),
+        (("sequences", 0, "frame_names"), ["0"], "frame names: expected 4, got 1"),
+        (("summary", "latency_ms", "total", "p50"), -1, "total: expected times of 0 or more"),
+    ],
+)
+def test_evaluation_whose_parts_do_not_fit_is_refused(
+    tmp_path: Path, place: tuple[str | int, ...], value: object, message: str
+) -> None:
+    path = write_evaluation(tmp_path / "r.json", [scored("s", 1, 0.5, 0.5, 1)])
+    content = json.loads(path.read_text())
+    inner = content
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        read_inputs([path])
+
+
+def test_sequence_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = write_evaluation(tmp_path / "r.json", [scored("s", 1, 0.5, 1), scored("s", 1, 0.5, 1)])
+    with pytest.raises(DataError, match="expected sequences, each once, got s, s"):
+        read_inputs([path])
+
+
+def test_benchmark_whose_parts_do_not_fit_is_refused(tmp_path: Path) -> None:
+    from sam2lite_mobile.evaluation.bench.results import Sweep, write_bench
+
+    result = bench_result()
+    (subject,) = result.subjects
+    partless = msgspec.structs.replace(subject, parts={"host": subject.parts["total"]})
+    write_bench(tmp_path / "b.json", msgspec.structs.replace(result, subjects=[partless]))
+    with pytest.raises(DataError, match="x: expected the part 'total', got none"):
+        read_inputs([tmp_path / "b.json"])
+    write_bench(tmp_path / "b.json", msgspec.structs.replace(result, sweeps=[Sweep("weather", "", [])]))
+    with pytest.raises(DataError, match="sweep: expected size or tokens or objects, got 'weather'"):
+        read_inputs([tmp_path / "b.json"])
+
+
 def test_file_over_the_limit_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_evaluation(tmp_path / "r.json", [scored("s", 1, 0.5, 1)])
     monkeypatch.setattr(inputs, "RESULT_BYTES", 100)
@@ -116,7 +168,9 @@ def test_broken_track_folder_names_the_line(tmp_path: Path, monkeypatch: pytest.
     (folder / "frames.jsonl").write_text("\n".join([*lines[:2], '{"frame": -1}']))
     with pytest.raises(DataError, match=r"frames.jsonl line 3: expected what sam2lite track writes"):
         read_track(folder)
-    (folder / "frames.jsonl").write_text("\n".join(lines).replace('"00010', '"ff'))
+    (folder / "frames.jsonl").write_text("\n".join(lines).replace('"quality": 0.9', '"quality": 1e300'))
+    with pytest.raises(DataError, match=r"line 1: .* <= 1000000000"):
+        read_track(folder)
     monkeypatch.setattr(track_files, "FRAMES_BYTES", 10)
     with pytest.raises(DataError, match="expected 1 to 10 bytes"):
         read_track(folder)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LARGEST = 1e12
 STEPS = (1, 2, 2.5, 5, 10)
 """A tick is one of these times a power of ten after the one before."""
 
@@ -53,11 +54,15 @@ def round_ticks(low: float, high: float, *, count: int, whole: bool = False) -> 
 
 
 def padded(values: Iterable[float], *, floor: float | None = None, share: float = 0.06) -> tuple[float, float]:
-    """Lowest and highest value with a margin on both sides, of (0, 1) where there is none. floor: starts there."""
-    known = [value for value in values if math.isfinite(value)]
+    """Lowest and highest value with a margin on both sides, of (0, 1) where there is none. floor: starts there.
+
+    Values beyond LARGEST are left out, as are those that are no numbers: nothing that is measured is that large.
+    """
+    known = [value for value in values if abs(value) <= LARGEST]
     if not known:
         return 0.0, 1.0
-    low, high = (min(known) if floor is None else floor), max(known)
+    low = min(known) if floor is None else floor
+    high = max(low, *known)
     margin = share * (high - low) or 0.5
     return (low if floor is not None else low - margin), high + margin
 

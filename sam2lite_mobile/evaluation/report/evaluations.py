@@ -16,6 +16,8 @@ from sam2lite_mobile.evaluation.report.line_chart import SERIES_COLOURS
 from sam2lite_mobile.evaluation.results import EvaluationResult, SequenceResult, Summary, stability_of
 from sam2lite_mobile.evaluation.stability import Stability
 
+STAGE_SHARE = 0.02
+"""Stages whose median is a smaller share of the frame's in every evaluation are in the table alone."""
 NONE = "\N{EN DASH}"
 TOTAL = "total"
 FEW_SEQUENCES = 6
@@ -174,13 +176,14 @@ def sequence_table(evaluations: Sequence[EvaluationInput]) -> TextTable:
 
 
 def latency_chart(evaluations: Sequence[EvaluationInput]) -> DotChart:
-    """Median of each stage, with a bar to p99 and a mark at p95."""
+    """Median of each stage that takes some share of the frame, with a bar to p99 and a mark at p95."""
     stages = dict.fromkeys(stage for each in evaluations for stage in _summary(each.result).latency_ms)
     rows = []
     for stage in stages:
-        found = [(place, _summary(each.result).latency_ms.get(stage)) for place, each in enumerate(evaluations)]
-        dots = tuple(_time_dot(times, place) for place, times in found if times is not None and times.p99 > 0)
-        if dots:
+        known = [(place, each, _summary(each.result).latency_ms.get(stage)) for place, each in enumerate(evaluations)]
+        found = [(place, each, times) for place, each, times in known if times is not None]
+        if any(times.p50 >= STAGE_SHARE * _total(each) for _, each, times in found):
+            dots = tuple(_time_dot(times, place) for place, _, times in found)
             rows.append(Row(stage.replace("_", " "), dots, strong=stage == TOTAL))
     return dot_chart(
         "Time of each stage of a frame",
@@ -188,7 +191,7 @@ def latency_chart(evaluations: Sequence[EvaluationInput]) -> DotChart:
         x_label="milliseconds",
         from_zero=True,
         legend=[(place, each.name) for place, each in enumerate(evaluations)],
-        note="Dot and number: median. Bar: to p99, with a mark at p95.",
+        note=f"Dot and number: median. Bar: to p99, mark: p95. Stages of {STAGE_SHARE:.0%} of a frame or more.",
     )
 
 
@@ -237,6 +240,11 @@ def _speed(total: Percentiles | None) -> tuple[tuple[str, str], ...]:
     if total is None:
         return ()
     return ("ms a frame, p50", number(total.p50)), ("frames a second", number(frames_per_second(total)))
+
+
+def _total(given: EvaluationInput) -> float:
+    total = _summary(given.result).latency_ms.get(TOTAL)
+    return 0.0 if total is None else total.p50
 
 
 def _score_dot(jf: float, place: int) -> Dot:

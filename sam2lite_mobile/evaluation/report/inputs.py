@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.bench.results import BenchResult, read_bench
+from sam2lite_mobile.evaluation.report.checks import check_bench, check_evaluation
 from sam2lite_mobile.evaluation.report.track_files import TrackedFrame, TrackInfo, is_track_folder, read_track
 from sam2lite_mobile.evaluation.results import RESULT_BYTES, EvaluationResult, read_result
 from sam2lite_mobile.media.limits import check_file
@@ -121,15 +122,14 @@ def _read(path: Path, name: str) -> EvaluationInput | BenchInput | AblationInput
     except msgspec.DecodeError as error:
         raise DataError(explain(str(path), expected=KINDS, got=str(error), do="check the path")) from error
     if bytes(markers.subjects):
-        return BenchInput(name, read_bench(path))
+        bench = read_bench(path)
+        check_bench(str(path), bench)
+        return BenchInput(name, bench)
     if bytes(markers.suite):
         return AblationInput(name, _read_outcome(path))
     if bytes(markers.sequences):
         result = read_result(path)
-        if result.summary is None:
-            raise DataError(
-                explain(str(path), expected="a finished evaluation", got="a part", do="finish it: eval --resume")
-            )
+        check_evaluation(str(path), result)
         return EvaluationInput(name, result)
     raise DataError(explain(str(path), expected=KINDS, got="another JSON file", do="check the path"))
 

@@ -108,7 +108,6 @@ def page_html(page: Page) -> str:
     """The page as HTML. Raises MissingBackendError where jinja2 is missing."""
     try:
         import jinja2
-        from markupsafe import Markup
     except ImportError as error:
         raise MissingBackendError(
             explain("the page", expected="jinja2", got="none", do="pip install 'sam2lite-mobile[report]'")
@@ -126,8 +125,8 @@ def page_html(page: Page) -> str:
     return environment.get_template("page.html.j2").render(
         page=page,
         payload=payload,
-        style=Markup(_template("page.css")),
-        script=Markup(script),
+        style=_template("page.css"),
+        script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
 

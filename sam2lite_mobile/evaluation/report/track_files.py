@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.evaluation.report.axes import LARGEST
 from sam2lite_mobile.media.cell_bits import CellBits
 from sam2lite_mobile.media.limits import DEFAULT_LIMITS, check_file
 from sam2lite_mobile.media.recording import FRAMES, SUMMARY
@@ -20,16 +21,17 @@ from sam2lite_mobile.media.recording import FRAMES, SUMMARY
 SUMMARY_BYTES = 2**20
 FRAMES_BYTES = 512 * 2**20
 Count = Annotated[int, Meta(ge=0)]
+Measured = Annotated[float, Meta(ge=-1e9, le=1e9)]
 
 
 class TrackedObject(Struct, frozen=True):
     """One object in one frame; fields as in `media.recording.ObjectRecord`."""
 
     object_id: Annotated[int, Meta(ge=1, le=255)]
-    quality: float
+    quality: Measured
     visible: bool
     prompted: bool
-    area_share: float
+    area_share: Measured
     tokens_by_age: dict[Count, Count]
     memory_cells: dict[Count, CellBits] | None = None
 
@@ -39,10 +41,10 @@ class TrackedFrame(Struct, frozen=True):
 
     frame: Count
     name: str
-    time_s: float
+    time_s: Measured
     size: Count
     window: Count
-    latency_ms: dict[str, float]
+    latency_ms: dict[str, Measured]
     objects: list[TrackedObject]
     scheduler: dict[str, Any] | None = None
 
@@ -82,7 +84,7 @@ class TrackInfo(Struct, frozen=True):
 def scheduler_number(frame: TrackedFrame, name: str) -> float:
     """A number of the scheduler's at a frame, NaN where it has none."""
     value = (frame.scheduler or {}).get(name)
-    return float(value) if isinstance(value, (int, float)) else math.nan
+    return float(value) if isinstance(value, (int, float)) and abs(value) <= LARGEST else math.nan
 
 
 def scheduler_text(frame: TrackedFrame, name: str) -> str:
