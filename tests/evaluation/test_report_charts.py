@@ -136,3 +136,11 @@ def test_picture_is_a_small_jpeg_and_never_enlarged() -> None:
         image = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
         assert image.shape[:2] == expected
         assert np.abs(image[0, 0].astype(int) - (10, 40, 200)).max() < 8
+
+
+def test_ticks_of_frames_are_whole_and_ticks_of_levels_are_those_given() -> None:
+    assert round_ticks(0, 19, count=8, whole=True) == (0, 5, 10, 15)
+    assert round_ticks(0, 3, count=8, whole=True) == (0, 1, 2, 3)
+    chart = line_chart("t", [Line("a", [0, 1], [256, 416], step=True)], x_label="frame", y_ticks=(256, 416))
+    labels = [each.text for each in parsed(chart.svg).iter("text") if each.get("text-anchor") == "end"]
+    assert labels[:2] == ["256", "416"]

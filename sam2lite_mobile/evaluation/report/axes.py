@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 LARGEST = 1e12
-STEPS = (1, 2, 2.5, 5, 10)
+STEPS, WHOLE_STEPS = (1, 2, 2.5, 5, 10), (1, 2, 5, 10)
 """A tick is one of these times a power of ten after the one before."""
 
 
@@ -45,9 +45,9 @@ def round_ticks(low: float, high: float, *, count: int, whole: bool = False) -> 
     """Round values between low and high, both included, about `count` of them. low must be below high."""
     rough = (high - low) / max(1, count)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(each * power for each in STEPS if each * power >= rough * 0.999)
+    step = next(each * power for each in (WHOLE_STEPS if whole else STEPS) if each * power >= rough * 0.999)
     if whole:
-        step = max(1.0, math.ceil(step))
+        step = max(1.0, step)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return tuple(step * index for index in range(first, last + 1))

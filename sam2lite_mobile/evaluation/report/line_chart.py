@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from sam2lite_mobile.evaluation.report.axes import Axis, axis, padded
@@ -61,17 +61,20 @@ def line_chart(
     from_zero: bool = False,
     height: int = 170,
     note: str = "",
-    whole_y: bool = False,
+    y_ticks: Sequence[float] | None = None,
 ) -> LineChart:
     """A chart of lines that share both axes. y_range: fixed; otherwise what the values need, from 0 if `from_zero`.
 
-    Frames are on the x axis unless marks are drawn, so its ticks are whole numbers.
+    y_ticks: where the y axis has its ticks, round values if None. The x axis has frames, sizes or counts: its ticks are
+    whole numbers.
     """
     xs = [value for line in lines for value in line.x]
     ys = [value for line in lines for value in line.y]
     low_y, high_y = y_range if y_range is not None else padded(ys, floor=0.0 if from_zero else None)
     x = axis(min(xs, default=0), max(xs, default=1), start=LEFT, end=WIDTH - RIGHT, ticks=8, whole=True)
-    y = axis(low_y, high_y, start=height - BOTTOM, end=TOP, ticks=max(2, height // 45), whole=whole_y)
+    y = axis(low_y, high_y, start=height - BOTTOM, end=TOP, ticks=max(3, height // 45))
+    if y_ticks is not None:
+        y = replace(y, ticks=tuple(y_ticks))
     parts = [*_grid(x, y, height=height, x_label=x_label)]
     for line in sorted(lines, key=lambda each: not each.floor):
         parts.append(f'<path class="line {line.style}" d="{_path(line, x, y)}"/>')

@@ -27,6 +27,8 @@ from sam2lite_mobile.media.recording import OVERLAY
 from sam2lite_mobile.media.source import open_source
 
 TOTAL = "total"
+LEVELS_MAX = 6
+"""Sizes and windows that are named on their axis; where there are more, round values are."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,11 @@ def _charts(frames: Sequence[TrackedFrame], objects: Sequence[int]) -> Iterator[
     yield line_chart("Milliseconds a frame", [Line("total", x, total, 0)], x_label="frame", from_zero=True, height=130)
     sizes, windows = [frame.size for frame in frames], [frame.window for frame in frames]
     if len(set(sizes)) > 1 or len(set(windows)) > 1:
-        yield line_chart("Input size, px", [Line("size", x, sizes, 1, step=True)], x_label="frame", height=110)
-        lines = [Line("window", x, windows, 2, step=True)]
-        yield line_chart("Memory window, frames", lines, x_label="frame", y_range=(0, 9), height=100, whole_y=True)
+        for title, values, colour in (("Input size, px", sizes, 1), ("Memory window, frames", windows, 2)):
+            found = sorted(set(values))
+            ticks = found if len(found) <= LEVELS_MAX else None
+            line = Line(title, x, values, colour, step=True)
+            yield line_chart(title, [line], x_label="frame", y_ticks=ticks, height=120)
     control = [
         Line(name, x, [scheduler_number(frame, name) for frame in frames], colour)
         for colour, name in enumerate(("error", "integral", "output"))
