@@ -95,7 +95,7 @@ def _stability_table(result: EvaluationResult) -> Table:
 
 def _stability(found: Stability) -> tuple[str, ...]:
     flicker = ("-" if value is None else f"{100 * value:.1f}" for value in (found.flicker, found.annotated_flicker))
-    drift, decay = (f"{100 * value:+.1f}" for value in (found.drift, found.decay))
+    drift, decay = (f"{100 * value:+z.1f}" for value in (found.drift, found.decay))
     return drift, decay, f"{100 * found.consistency:.1f}", *flicker
 
 

@@ -134,7 +134,7 @@ def _charts(frames: Sequence[TrackedFrame], objects: Sequence[int]) -> Iterator[
             yield line_chart(title, [line], x_label="frame", y_ticks=ticks, height=120)
     control = [
         Line(name, x, [scheduler_number(frame, name) for frame in frames], colour)
-        for colour, name in enumerate(("error", "integral", "output"))
+        for colour, name in enumerate(("error", "integral", "derivative", "output"))
     ]
     if drawn := [line for line in control if any(math.isfinite(value) for value in line.y)]:
         yield line_chart("Scheduler", drawn, x_label="frame", height=130)
