@@ -27,6 +27,7 @@ SCRIPTS = "Scripts" if sys.platform == "win32" else "bin"
 BENCH_TARGETS, BENCH_RECIPES = ("tflite", "onnx", "executorch"), ("fp32", "w8a8")
 BENCH_CHECKPOINT, BENCH_SIZE = "assets/weights/tiny.safetensors", "512"
 """What `bench` builds and times: the goals of `sam2lite_mobile/evaluation/bench/limits.py` are stated for it."""
+EVERYTHING = ".[coreml,onnx,tflite,executorch,video,train,report]"
 TOOLKIT_VARIABLE = "SAM2LITE_TOOLKIT"
 """Environment variable: a ready environment to use in place of .nox/toolkit, so that the README's blocks, which run
 in a copy of the repository, need not install everything again."""
@@ -79,7 +80,7 @@ def toolkit(session: nox.Session) -> None:
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     install_torch(session)
-    session.install("-e", ".[coreml,onnx,tflite,executorch,video,train]", *group("test"), *group("types"))
+    session.install("-e", EVERYTHING, *group("test"), *group("types"), *group("browser"))
     refuse_cuda(session)
     stamp.write_text(wanted)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Before = Annotated[Path, typer.Argument(metavar="BEFORE", help="Result of `sam2lite eval --json`.", show_default=False)]
 After = Annotated[Path, typer.Argument(metavar="AFTER", help="Another one, of the same data.", show_default=False)]
 
-SAME = ("data", "split", "sequences", "max_frames")
+SAME = ("data", "split", "sequences", "max_frames", "loop_frames")
 """Conditions that must be equal: scores of other frames have no difference worth the name."""
 
 

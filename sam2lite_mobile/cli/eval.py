@@ -25,6 +25,14 @@ Sequences = Annotated[str | None, typer.Option("--sequences", metavar="A,B", hel
 MaxFrames = Annotated[
     int | None, typer.Option("--max-frames", metavar="N", min=3, help="Cut every sequence after N frames.")
 ]
+Loop = Annotated[
+    int | None,
+    typer.Option("--loop", metavar="N", min=3, help="Track N frames of every clip, forth and back, such as 5000."),
+]
+Flicker = Annotated[bool, typer.Option("--flicker/--no-flicker", help="Also measure flicker, by optical flow.")]
+MemoryCells = Annotated[
+    bool, typer.Option("--memory-cells", help="Also keep which cells of which frames the memory held, frame by frame.")
+]
 SaveMasks = Annotated[Path | None, typer.Option("--save-masks", metavar="DIR", help="Write DIR/SEQUENCE/FRAME.png.")]
 Pictures = Annotated[
     Path | None,
@@ -54,6 +62,9 @@ def evaluate(
     prompt: Prompts = "mask",
     sequences: Sequences = None,
     max_frames: MaxFrames = None,
+    loop: Loop = None,
+    flicker: Flicker = True,
+    memory_cells: MemoryCells = False,
     save_masks: SaveMasks = None,
     pictures: Pictures = None,
     resume: Resume = False,
@@ -68,6 +79,10 @@ def evaluate(
     (newest first), uniform (cells spread evenly over the frame), random, or simple (uncertain cells and cells of the
     object). Anchors and recent frames come first with all of them. With --budget unbounded it keeps every token of
     every frame and has no window (torch only). A package has the budget that it was built with.
+
+    Beside J and F stand the stability measures: drift (J&F in points over 100 frames), consistency (standard deviation
+    of J) and flicker (boundary that changes without motion, beside that of the annotation, in percent). FILE has the
+    values of every frame, for `sam2lite report`.
 
     Finished sequences are kept in FILE.partial until the end; --resume goes on from there if nothing else changed.
     """
@@ -109,6 +124,7 @@ def evaluate(
         selection=memory.selection,
         selection_seed=memory.seed if memory.selection is Selection.RANDOM else None,
         max_frames=max_frames,
+        loop_frames=loop,
         engine=engine_info(ready.engine.describe(), ready.checkpoint_sha256),
         machine=this_machine(),
     )
@@ -124,6 +140,9 @@ def evaluate(
             window=window,
             memory=memory,
             max_frames=max_frames,
+            loop_frames=loop,
+            flicker=flicker,
+            memory_cells=memory_cells,
             save_masks=save_masks,
             pictures=pictures,
             on_frame=lambda name, done, total: progress.update(

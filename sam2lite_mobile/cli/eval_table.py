@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sam2lite_mobile.evaluation.conditions import Conditions
-from sam2lite_mobile.evaluation.results import EvaluationResult, Measure
+from sam2lite_mobile.evaluation.latency import Percentiles, frames_per_second
+from sam2lite_mobile.evaluation.results import EvaluationResult, Measure, ResidentSample, stability_of
+from sam2lite_mobile.evaluation.stability import Stability
 
 COLUMNS = ("J&F", "J", "recall", "decay", "F", "recall", "decay")
 """Means in percent; recall and decay stand beside the measure that they belong to."""
+STABILITY_COLUMNS = ("drift", "decay", "consistency", "flicker", "annotation's")
+STABILITY_NOTE = (
+    "drift: change of J&F in 100 frames; decay: J&F of the first quarter less the last; consistency: standard "
+    "deviation of J; flicker: boundary that changes without motion, beside the annotation's"
+)
 TOTAL_STAGE = "total"
 
 
@@ -29,16 +38,24 @@ def print_result(result: EvaluationResult, console: Console | None = None) -> No
     table.add_row("all objects", *_scores(summary.jf_mean, summary.j, summary.f), style="bold")
     output = console or Console()
     output.print(table)
+    output.print(_stability_table(result))
+    output.print(STABILITY_NOTE, highlight=False, markup=False)
     output.print(conditions_line(result.conditions), highlight=False, markup=False)
     if (total := summary.latency_ms.get(TOTAL_STAGE)) is not None:
         times = f"p50 {total.p50:.1f}, p95 {total.p95:.1f}, p99 {total.p99:.1f} ms a frame"
-        output.print(f"{times} ({result.conditions.timer})", highlight=False, markup=False)
+        speed = f"{times}, {frames_per_second(total):.1f} frames a second"
+        output.print(f"{speed} ({result.conditions.timer})", highlight=False, markup=False)
+        output.print(_stages(summary.latency_ms))
+    for sequence in result.sequences:
+        if sequence.resident:
+            output.print(_resident_line(sequence.name, sequence.resident), highlight=False, markup=False)
 
 
 def table_title(conditions: Conditions) -> str:
     """What was measured, for the head of a table; a part of a split or of its clips is called one."""
     cut = "" if conditions.max_frames is None else f", first {conditions.max_frames} frames"
-    return f"{conditions.data}/{conditions.split}{cut}, {conditions.prompt} prompt"
+    loop = "" if conditions.loop_frames is None else f", forth and back to {conditions.loop_frames} frames"
+    return f"{conditions.data}/{conditions.split}{cut}{loop}, {conditions.prompt} prompt"
 
 
 def conditions_line(conditions: Conditions) -> str:
@@ -61,3 +78,44 @@ def memory_name(conditions: Conditions) -> str:
 def _scores(jf_mean: float, j: Measure, f: Measure) -> tuple[str, ...]:
     values = (jf_mean, j.mean, j.recall, j.decay, f.mean, f.recall, f.decay)
     return tuple(f"{100 * value:.1f}" for value in values)
+
+
+def _stability_table(result: EvaluationResult) -> Table:
+    """Points of 100; a row a sequence, then the means."""
+    table = Table("sequence", title="stability")
+    for column in STABILITY_COLUMNS:
+        table.add_column(column, justify="right", no_wrap=True)
+    for sequence in result.sequences:
+        table.add_row(sequence.name, *_stability(stability_of(sequence.objects)))
+    table.add_section()
+    everything = [scores for sequence in result.sequences for scores in sequence.objects]
+    table.add_row("all objects", *_stability(stability_of(everything)), style="bold")
+    return table
+
+
+def _stability(found: Stability) -> tuple[str, ...]:
+    flicker = ("-" if value is None else f"{100 * value:.1f}" for value in (found.flicker, found.annotated_flicker))
+    drift, decay = (f"{100 * value:+z.1f}" for value in (found.drift, found.decay))
+    return drift, decay, f"{100 * found.consistency:.1f}", *flicker
+
+
+def _stages(latency_ms: Mapping[str, Percentiles]) -> Table:
+    """Time by stage; stages that never ran are left out."""
+    table = Table("stage", title="milliseconds a frame")
+    for column in ("p50", "p95", "p99"):
+        table.add_column(column, justify="right")
+    for stage, found in latency_ms.items():
+        if found.p99 > 0:
+            words = stage.replace("_", " ")
+            table.add_row(words, *(f"{value:.1f}" for value in (found.p50, found.p95, found.p99)))
+    return table
+
+
+def _resident_line(name: str, samples: Sequence[ResidentSample]) -> str:
+    """Memory of the process over a looped clip."""
+    first, last = samples[0], samples[-1]
+    megabytes = [each.resident_bytes / 1e6 for each in samples]
+    return (
+        f"{name}: resident memory {megabytes[0]:.1f} MB after frame {first.frame}, {megabytes[len(samples) // 2]:.1f} "
+        f"halfway, {megabytes[-1]:.1f} after frame {last.frame}"
+    )

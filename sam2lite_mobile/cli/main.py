@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "track": "Track objects through a video, a folder of pictures or a camera.",
     "eval": "Measure J and F on sequences in DAVIS layout.",
     "compare": "Compare two evaluations sequence by sequence, with an interval for their difference.",
+    "report": "Write results of eval, bench, ablate and track as one HTML page.",
     "bench": "Time a frame of students and packages, stage by stage, beside EdgeTAM's.",
     "train": "Train a student from a recipe.",
     "average": "Write the mean of several checkpoints.",

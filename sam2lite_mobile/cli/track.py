@@ -39,6 +39,9 @@ AtFrames = Annotated[
 ]
 StartFrame = Annotated[int, typer.Option("--start-frame", metavar="N", min=0, help="First frame that is read.")]
 MaxFrames = Annotated[int | None, typer.Option("--max-frames", metavar="N", min=1, help="Frames to read at most.")]
+MemoryCells = Annotated[
+    bool, typer.Option("--memory-cells", help="Also record which cells of which frames the memory holds.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run's results in DIR.")]
 
 
@@ -71,6 +74,7 @@ def track(
     threads: Threads = 1,
     start_frame: StartFrame = 0,
     max_frames: MaxFrames = None,
+    memory_cells: MemoryCells = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Track objects through a video, a folder of pictures or a camera.
@@ -103,7 +107,14 @@ def track(
         check_reachable(schedule, stop=None if expected is None else start_frame + expected)
         ready = open_engine(engine, checkpoint=checkpoint, package=package, threads=threads, size=size, window=window)
         summary = run_tracking(
-            opened, schedule, ready, folder=folder, size=size, window=window, frames_expected=expected
+            opened,
+            schedule,
+            ready,
+            folder=folder,
+            size=size,
+            window=window,
+            frames_expected=expected,
+            memory_cells=memory_cells,
         )
     _report(summary, out)
     if summary.interrupted:

@@ -25,12 +25,13 @@ def run_tracking(
     size: int,
     window: int,
     frames_expected: int | None,
+    memory_cells: bool = False,
 ) -> TrackSummary:
     """Track every frame of the source and write all files of the run into `folder`; the summary that was written.
 
     The first Ctrl-C ends the loop after the current frame and leaves complete files. frames_expected: for the
-    progress bar, None where nobody knows. Raises DataError if the source has no frame or breaks, ContractError for a
-    prompt that does not fit the frames.
+    progress bar, None where nobody knows. memory_cells: also record what the memory holds after each frame. Raises
+    DataError if the source has no frame or breaks, ContractError for a prompt that does not fit the frames.
     """
     tracker = Tracker(opened.engine, size=size, window=window)
     records: list[FrameRecord] = []
@@ -40,7 +41,8 @@ def run_tracking(
         for frame in source:
             height, width = frame.image.shape[:2]
             result = tracker.step(frame.image, prompts=schedule.get(frame.index))
-            records.append(recorder.write(frame, result))
+            held = {each: tracker.memory_cells(each) for each in result.objects} if memory_cells else None
+            records.append(recorder.write(frame, result, memory_cells=held))
             progress.advance(task)
             if stop.requested:
                 break

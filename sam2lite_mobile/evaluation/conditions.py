@@ -38,7 +38,8 @@ class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that a score depends on. Results may be compared, and runs resumed, where it is equal.
 
     budget: tokens of the memory bank; None keeps every token of every frame, whatever the window. selection: what
-    scored the tokens, None without a budget. selection_seed: of the random selection, else None.
+    scored the tokens, None without a budget. selection_seed: of the random selection, else None. loop_frames: frames
+    that were tracked of each clip, forth and back; None: once forth.
     """
 
     package_version: str
@@ -55,6 +56,7 @@ class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
     engine: EngineInfo
     machine: Machine
     timer: str = TIMER_SCOPE
+    loop_frames: int | None = None
 
 
 def engine_info(description: EngineDescription, checkpoint_sha256: str | None) -> EngineInfo:

@@ -46,11 +46,12 @@ def region_similarity(truth: Mask, mask: Mask) -> float:
     return 1.0 if union == 0 else int((truth & mask).sum()) / union
 
 
-def boundary_measure(truth: Mask, mask: Mask) -> float:
+def boundary_measure(truth: Mask, mask: Mask, *, tolerance: float = BOUNDARY_TOLERANCE) -> float:
     """F: harmonic mean of boundary precision and boundary recall, 0..1; 1 where both masks have no boundary.
 
     A boundary pixel is matched if a boundary pixel of the other mask lies within `boundary_radius` of it.
-    truth, mask: bool (height, width). Raises ContractError for other shapes or dtypes.
+    truth, mask: bool (height, width). tolerance: a share of the diagonal, DAVIS's unless another is wanted. Raises
+    ContractError for other shapes or dtypes.
     """
     _check_pair(truth, mask)
     truth_boundary, mask_boundary = boundary_map(truth), boundary_map(mask)
@@ -58,15 +59,15 @@ def boundary_measure(truth: Mask, mask: Mask) -> float:
     if truth_count == 0 or mask_count == 0:
         # One empty boundary leaves precision or recall at 0, and with it their harmonic mean.
         return 1.0 if truth_count == mask_count else 0.0
-    radius = boundary_radius(truth.shape)
+    radius = boundary_radius(truth.shape, tolerance=tolerance)
     precision = int((mask_boundary & _dilate(truth_boundary, radius)).sum()) / mask_count
     recall = int((truth_boundary & _dilate(mask_boundary, radius)).sum()) / truth_count
     return 0.0 if precision + recall == 0 else 2 * precision * recall / (precision + recall)
 
 
-def boundary_radius(shape: tuple[int, ...]) -> int:
+def boundary_radius(shape: tuple[int, ...], *, tolerance: float = BOUNDARY_TOLERANCE) -> int:
     """Radius in pixels of the disk that matches boundaries of a (height, width) image: 8 at 480 x 854."""
-    return math.ceil(BOUNDARY_TOLERANCE * math.hypot(shape[0], shape[1]))
+    return math.ceil(tolerance * math.hypot(shape[0], shape[1]))
 
 
 def boundary_map(mask: Mask) -> Mask:

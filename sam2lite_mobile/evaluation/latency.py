@@ -28,3 +28,8 @@ def percentiles(values_ms: Sequence[float]) -> Percentiles:
     """Mean, p50, p95 and p99 of times in milliseconds, linear between neighbours. Values must not be empty."""
     p50, p95, p99 = np.percentile(values_ms, (50, 95, 99))
     return Percentiles(float(np.mean(values_ms)), float(p50), float(p95), float(p99), len(values_ms))
+
+
+def frames_per_second(total: Percentiles) -> float:
+    """Frames a second when frame follows frame: 1000 over the mean of their times in milliseconds. 0 for no time."""
+    return 1000 / total.mean if total.mean > 0 else 0.0

@@ -16,15 +16,21 @@ from sam2lite_mobile.evaluation.conditions import Conditions
 from sam2lite_mobile.evaluation.davis import SequenceStatistics, evaluated_frames, sequence_statistics
 from sam2lite_mobile.evaluation.latency import Percentiles, percentiles
 from sam2lite_mobile.evaluation.selection import Selection
+from sam2lite_mobile.evaluation.stability import Stability, mean_stability, object_stability
 from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.media.cell_bits import CellBits
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+BEFORE_STABILITY = 2
+"""The version without flicker, stability, loops and memory cells: none of them was measured."""
 BEFORE_SELECTION = 1
 """The version without budget and selection: there was one budget, and the gate chose."""
-RESULT_BYTES = 256 * 2**20
-"""A larger result file is refused unread."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
+MemoryCells = dict[Count, CellBits]
+"""Cells that an object's memory holds, by the index of the frame that they come from."""
+RESULT_BYTES = 256 * 2**20
+"""A larger result file is refused unread."""
 
 
 class Measure(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,16 +42,33 @@ class Measure(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ObjectScores(Struct, frozen=True, forbid_unknown_fields=True):
-    """J and F of one object in every frame from the one it was prompted in to the last; means leave out both ends."""
+    """J and F of one object in every frame from the one it was prompted in to the last; means leave out both ends.
+
+    flicker, annotated_flicker: from each of these frames to the next, so one value fewer; None where not measured.
+    memory_cells: what the memory holds after each of these frames (`media/cell_bits.py`); None where not recorded.
+    """
 
     object_id: Annotated[int, Meta(ge=1, le=255)]
     first_frame: Count
     j: list[Share]
     f: list[Share]
+    flicker: list[Share] | None = None
+    annotated_flicker: list[Share] | None = None
+    memory_cells: list[MemoryCells] | None = None
+
+
+class ResidentSample(Struct, frozen=True, forbid_unknown_fields=True):
+    """The resident set of the process after a frame."""
+
+    frame: Count
+    resident_bytes: Count
 
 
 class SequenceResult(Struct, frozen=True, forbid_unknown_fields=True):
-    """Scores and times of one sequence. `j`, `f` are means over its objects; `latency_ms` has one value a frame."""
+    """Scores and times of one sequence. `j`, `f`, `stability` are means over its objects; `latency_ms` has one value
+    a frame. frame_names: names of the frames as files, in the order they were tracked in. resident: memory of the
+    process on the way, first and last frame included; None unless the clip was looped.
+    """
 
     name: str
     frames: Count
@@ -56,6 +79,9 @@ class SequenceResult(Struct, frozen=True, forbid_unknown_fields=True):
     jf_mean: Share
     objects: list[ObjectScores]
     latency_ms: dict[str, list[float]]
+    stability: Stability | None = None
+    frame_names: list[str] | None = None
+    resident: list[ResidentSample] | None = None
 
 
 class Summary(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +92,7 @@ class Summary(Struct, frozen=True, forbid_unknown_fields=True):
     f: Measure
     jf_mean: Share
     latency_ms: dict[str, Percentiles]
+    stability: Stability | None = None
 
 
 class EvaluationResult(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,8 +110,24 @@ def object_measures(scores: ObjectScores) -> tuple[Measure, Measure]:
     return _measure([j]), _measure([f])
 
 
+def stability_of(objects: Sequence[ObjectScores]) -> Stability:
+    """Mean stability of objects; also for results of a version that did not state it. Not empty."""
+    return mean_stability(
+        [
+            object_stability(each.j, each.f, flicker=each.flicker, annotated_flicker=each.annotated_flicker)
+            for each in objects
+        ]
+    )
+
+
 def sequence_result(
-    name: str, objects: Sequence[ObjectScores], *, shape: tuple[int, int], latency_ms: Mapping[str, Sequence[float]]
+    name: str,
+    objects: Sequence[ObjectScores],
+    *,
+    shape: tuple[int, int],
+    latency_ms: Mapping[str, Sequence[float]],
+    frame_names: Sequence[str] | None = None,
+    resident: Sequence[ResidentSample] | None = None,
 ) -> SequenceResult:
     """Scores of a sequence: means over its objects. shape: (height, width) of its frames."""
     j, f = _mean_measures(objects)
@@ -98,6 +141,9 @@ def sequence_result(
         jf_mean=(j.mean + f.mean) / 2,
         objects=list(objects),
         latency_ms={stage: [round(value, 3) for value in values] for stage, values in latency_ms.items()},
+        stability=stability_of(objects),
+        frame_names=None if frame_names is None else list(frame_names),
+        resident=None if resident is None else list(resident),
     )
 
 
@@ -115,6 +161,7 @@ def summarize(sequences: Sequence[SequenceResult]) -> Summary:
         f=f,
         jf_mean=(j.mean + f.mean) / 2,
         latency_ms={stage: percentiles(values) for stage, values in stages.items()},
+        stability=stability_of(objects),
     )
 
 
@@ -124,7 +171,7 @@ def write_result(path: Path, result: EvaluationResult) -> None:
 
 
 def read_result(path: Path) -> EvaluationResult:
-    """A result file, of this schema version or the one before.
+    """A result file, of this schema version or one before.
 
     Raises DataError if it is missing, too large, of another schema version or breaks the schema.
     """
@@ -133,8 +180,8 @@ def read_result(path: Path) -> EvaluationResult:
             raise DataError(explain(str(path), expected=f"at most {RESULT_BYTES} bytes", got="more", do="split it"))
         data = path.read_bytes()
         version = msgspec.json.decode(data, type=_Versioned).schema_version
-        if version == BEFORE_SELECTION:
-            return _upgraded(data)
+        if version in (BEFORE_SELECTION, BEFORE_STABILITY):
+            return _upgraded(data, version)
         if version != SCHEMA_VERSION:
             raise DataError(
                 explain(str(path), expected=f"schema version {SCHEMA_VERSION}", got=version, do="evaluate again")
@@ -217,10 +264,10 @@ class _Versioned(Struct):
     schema_version: int
 
 
-def _upgraded(data: bytes) -> EvaluationResult:
-    """The result of a file of version 1."""
+def _upgraded(data: bytes, version: int) -> EvaluationResult:
+    """The result of a file of version 1 or 2. Fields that it has not are None, as where nothing was measured."""
     content = msgspec.json.decode(data)
-    if isinstance(content.get("conditions"), dict):
+    if version == BEFORE_SELECTION and isinstance(content.get("conditions"), dict):
         content["conditions"] |= {"budget": BANK_TOKENS, "selection": Selection.GATE, "selection_seed": None}
     return msgspec.convert(content | {"schema_version": SCHEMA_VERSION}, EvaluationResult)
 

@@ -67,6 +67,10 @@ class UnboundedMemory:
         """Number of tokens by age in frames, youngest first, as seen from `frame`."""
         return {frame - held.frame: TOKENS_PER_FRAME for held in reversed(self._frames)}
 
+    def cells_by_frame(self) -> dict[int, NDArray[np.int64]]:
+        """All cells of every frame, oldest frame first."""
+        return {held.frame: np.arange(TOKENS_PER_FRAME, dtype=np.int64) for held in self._frames}
+
 
 class UnboundedEngine(EngineWrapper):
     """An engine for `UnboundedMemory`: the mask decoder takes any number of tokens, and the token gate does not run.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from numpy.typing import NDArray
 
+from sam2lite_mobile.media.cell_bits import CellBits, memory_cell_bits
 from sam2lite_mobile.media.frames import Frame
 from sam2lite_mobile.media.label_maps import exclusive_label_map, write_label_map
 from sam2lite_mobile.media.overlay import draw_overlay
@@ -25,7 +28,8 @@ class ObjectRecord(Struct, frozen=True, forbid_unknown_fields=True):
     """One object in one frame.
 
     quality: predicted IoU, 0..1. visibility: logit, in view where > 0. area_share: its pixels as a share of the frame.
-    tokens_by_age: memory tokens kept, by age in frames.
+    tokens_by_age: memory tokens kept, by age in frames. memory_cells: the cells that they come from, by the index of
+    their frame in the source (`cell_bits.py`); not in the line unless it was recorded.
     """
 
     object_id: int
@@ -35,6 +39,7 @@ class ObjectRecord(Struct, frozen=True, forbid_unknown_fields=True):
     prompted: bool
     area_share: float
     tokens_by_age: dict[int, int]
+    memory_cells: dict[int, CellBits] | UnsetType = UNSET
 
 
 class FrameRecord(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +54,10 @@ class FrameRecord(Struct, frozen=True, forbid_unknown_fields=True):
     objects: list[ObjectRecord]
 
 
+HeldCells = Mapping[int, Mapping[int, NDArray[np.int64]]]
+"""Of each object, which cells of which frame its memory holds, as `Tracker.memory_cells` tells it."""
+
+
 class TrackRecorder:
     """Writes masks/FRAME.png, overlay.mp4 and frames.jsonl into a folder. Closing it completes the files."""
 
@@ -58,17 +67,18 @@ class TrackRecorder:
         self._lines = (folder / FRAMES).open("xb")
         self._video = VideoWriter(folder / OVERLAY)
 
-    def write(self, frame: Frame, result: FrameResult) -> FrameRecord:
+    def write(self, frame: Frame, result: FrameResult, *, memory_cells: HeldCells | None = None) -> FrameRecord:
         """Write one frame's mask, picture and line; gives back what the line holds.
 
         In the mask file objects compete for pixels, so each pixel has one id; `area_share` counts the object's own
-        mask. Raises DataError if the disk is full.
+        mask. memory_cells: what each object's memory holds, if that is to be recorded. Raises DataError if the disk is
+        full.
         """
         height, width = frame.image.shape[:2]
         labels = exclusive_label_map(result.objects.values(), height, width)
         write_label_map(self._masks / f"{frame.name}.png", labels)
         self._video.write(draw_overlay(frame.image, labels), frame.time_s)
-        record = frame_record(frame, result)
+        record = frame_record(frame, result, memory_cells=memory_cells)
         self._lines.write(msgspec.json.encode(record) + b"\n")
         self._lines.flush()
         return record
@@ -87,8 +97,9 @@ class TrackRecorder:
         self.close()
 
 
-def frame_record(frame: Frame, result: FrameResult) -> FrameRecord:
+def frame_record(frame: Frame, result: FrameResult, *, memory_cells: HeldCells | None = None) -> FrameRecord:
     """The line of frames.jsonl for a tracked frame; times are rounded to microseconds."""
+    first = frame.index - result.frame_index  # the tracker counts from the first frame that was read
     objects = [
         ObjectRecord(
             object_id=object_id,
@@ -98,6 +109,7 @@ def frame_record(frame: Frame, result: FrameResult) -> FrameRecord:
             prompted=bool(each.prompted),
             area_share=float(np.mean(each.mask)),
             tokens_by_age={int(age): int(count) for age, count in sorted(each.tokens_by_age.items())},
+            memory_cells=UNSET if memory_cells is None else _bits_by_source_frame(memory_cells[object_id], first),
         )
         for object_id, each in sorted(result.objects.items())
     ]
@@ -110,3 +122,7 @@ def frame_record(frame: Frame, result: FrameResult) -> FrameRecord:
         latency_ms={stage: round(value, 3) for stage, value in result.latency_ms.items()},
         objects=objects,
     )
+
+
+def _bits_by_source_frame(cells: Mapping[int, NDArray[np.int64]], first: int) -> dict[int, str]:
+    return {first + index: bits for index, bits in memory_cell_bits(cells).items()}

@@ -225,6 +225,11 @@ class MemoryBank:
         ages, counts = np.unique(frame - held[held != NO_FRAME], return_counts=True)
         return {int(age): int(count) for age, count in zip(ages, counts, strict=True)}
 
+    def cells_by_frame(self) -> dict[int, NDArray[np.int64]]:
+        """Which cells are held of which frame, oldest frame first: int64, ascending."""
+        frames, cells = self._frame[: self._bank_tokens], self._cell[: self._bank_tokens]
+        return {int(frame): np.sort(cells[frames == frame]) for frame in np.unique(frames[frames != NO_FRAME])}
+
     def contents(self) -> BankContents:
         """A copy of every slot."""
         bank = slice(0, self._bank_tokens)

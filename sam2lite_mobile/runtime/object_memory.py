@@ -28,3 +28,7 @@ class ObjectMemory(Protocol):
     def tokens_by_age(self, frame: int) -> dict[int, int]:
         """Number of tokens by age in frames, youngest first, as seen from `frame`."""
         ...
+
+    def cells_by_frame(self) -> dict[int, NDArray[np.int64]]:
+        """Which cells of the grid are held of which frame, oldest frame first: int64, ascending."""
+        ...

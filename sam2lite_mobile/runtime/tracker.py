@@ -230,10 +230,17 @@ class Tracker:
         self._last = current
         return self._commit(update, frame_index=current.index, clock=clock)
 
+    def memory_cells(self, object_id: int) -> dict[int, NDArray[np.int64]]:
+        """Which cells of which frame the memory of an object holds now, oldest frame first; for inspection.
+
+        Frames are indices from 0, cells int64 0..255, row by row. Raises ContractError if the object is not tracked.
+        """
+        self._check_tracked(object_id)
+        return self._banks[object_id].cells_by_frame()
+
     def remove(self, object_id: int) -> None:
         """Forget an object. Raises ContractError if it is not tracked."""
-        if object_id not in self._banks:
-            raise _error("object id", f"one of {list(self.object_ids)}", repr(object_id), "remove a tracked object")
+        self._check_tracked(object_id)
         del self._banks[object_id]
         self._places.pop(object_id, None)
 
@@ -242,6 +249,10 @@ class Tracker:
         self._banks.clear()
         self._places.clear()
         self._last = None
+
+    def _check_tracked(self, object_id: int) -> None:
+        if object_id not in self._banks:
+            raise _error("object id", f"one of {list(self.object_ids)}", repr(object_id), "name a tracked object")
 
     def _encoded(self, frame: _Frame, clock: _StageClock) -> _Frame:
         """The frame with the image encoder's outputs; runs it if it has not run."""

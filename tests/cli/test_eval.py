@@ -53,6 +53,34 @@ def test_pictures_show_every_sequence(sam2lite: Run, data: Path, tmp_path: Path)
     assert read_picture(folder / "b.jpg").shape[1] == COLUMNS * CELL_WIDTH
 
 
+def test_stability_is_in_the_file_and_in_the_table(sam2lite: Run, data: Path, tmp_path: Path) -> None:
+    arguments = ("eval", "--data", data, "--json", tmp_path / "r.json", "--sequences", "a", *FAST)
+    call = sam2lite(*arguments, "--memory-cells")
+    assert call.status == 0, call.err
+    (sequence,) = read_result(tmp_path / "r.json").sequences
+    assert sequence.stability is not None
+    assert sequence.stability.flicker is not None
+    assert f"{100 * sequence.stability.flicker:.1f}" in call.out
+    assert f"{100 * sequence.stability.drift:+.1f}" in call.out
+    assert "image encoder" in call.out
+    assert "frames a second" in call.out
+    assert sequence.objects[0].memory_cells is not None
+    call = sam2lite(*arguments, "--no-flicker")
+    (sequence,) = read_result(tmp_path / "r.json").sequences
+    assert sequence.stability is not None
+    assert (sequence.stability.flicker, sequence.objects[0].memory_cells) == (None, None)
+
+
+def test_clip_is_looped(sam2lite: Run, data: Path, tmp_path: Path) -> None:
+    arguments = ("eval", "--data", data, "--json", tmp_path / "r.json", "--sequences", "a", "--loop", 30, *FAST)
+    call = sam2lite(*arguments)
+    assert call.status == 0, call.err
+    result = read_result(tmp_path / "r.json")
+    assert (result.conditions.loop_frames, result.sequences[0].frames) == (30, 30)
+    assert "forth and back to 30 frames" in call.out
+    assert "resident memory" in call.out
+
+
 def test_sequences_of_a_split_can_be_chosen(sam2lite: Run, data: Path, tmp_path: Path) -> None:
     arguments = ("eval", "--data", data, "--json", tmp_path / "r.json", "--max-frames", 3, *FAST)
     call = sam2lite(*arguments, "--sequences", "c, a", "--prompt", "click")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from sam2lite_mobile.cli import track_run
 from sam2lite_mobile.cli.track_summary import TrackSummary
+from sam2lite_mobile.media.cell_bits import cells_of
 from sam2lite_mobile.media.label_maps import object_ids, read_label_map, write_label_map
 from sam2lite_mobile.media.recording import RUN_FILES, FrameRecord
 from sam2lite_mobile.media.source import open_source
@@ -211,3 +212,20 @@ def test_mask_of_another_size_is_refused(sam2lite: Run, clip: Path, tmp_path: Pa
     Image.fromarray(np.full((64, 64), 255, np.uint8)).save(tmp_path / "m.png")
     call = sam2lite("track", clip, "--mask", tmp_path / "m.png", "--out", tmp_path / "out", *FAST)
     assert (call.status, "mask prompt: expected the frame's (256, 256), got (64, 64)" in call.err) == (2, True)
+
+
+def test_memory_cells_are_recorded_by_frame_of_the_source_where_asked_for(
+    sam2lite: Run, clip: Path, tmp_path: Path
+) -> None:
+    arguments = ("track", clip, "--box", "34,34,126,126@2", "--start-frame", 2, *FAST)
+    assert sam2lite(*arguments, "--out", tmp_path / "plain").status == 0
+    assert "memory_cells" not in (tmp_path / "plain" / "frames.jsonl").read_text()
+    call = sam2lite(*arguments, "--out", tmp_path / "cells", "--memory-cells")
+    assert call.status == 0, call.err
+    records = lines(tmp_path / "cells")
+    assert [record.frame for record in records] == [2, 3, 4, 5]
+    for record in records:
+        (found,) = record.objects
+        assert isinstance(found.memory_cells, dict)
+        by_age = {record.frame - source: len(cells_of(bits)) for source, bits in found.memory_cells.items()}
+        assert by_age == found.tokens_by_age

@@ -15,7 +15,7 @@ from sam2lite_mobile.errors import ContractError, DataError
 from sam2lite_mobile.evaluation.conditions import Conditions, EngineInfo, this_machine
 from sam2lite_mobile.evaluation.datasets import DavisLayout
 from sam2lite_mobile.evaluation.evaluate import evaluate_sequence, evaluate_sequences
-from sam2lite_mobile.evaluation.latency import percentiles
+from sam2lite_mobile.evaluation.latency import frames_per_second, percentiles
 from sam2lite_mobile.evaluation.prompting import PromptKind
 from sam2lite_mobile.evaluation.results import (
     SCHEMA_VERSION,
@@ -25,9 +25,11 @@ from sam2lite_mobile.evaluation.results import (
     SequenceResult,
     read_result,
     sequence_result,
+    stability_of,
     summarize,
     write_result,
 )
+from sam2lite_mobile.media.cell_bits import cells_of
 from sam2lite_mobile.media.label_maps import read_label_map, write_label_map
 from sam2lite_mobile.runtime.tracker import STAGES
 from tests.media.clips import HEIGHT, WIDTH, write_davis, write_pictures
@@ -101,6 +103,56 @@ def test_clip_is_cut_after_max_frames(tmp_path: Path) -> None:
     assert set(result.latency_ms) == set(STAGES)
 
 
+def test_clip_is_looped_forth_and_back_and_memory_is_told_on_the_way(tmp_path: Path) -> None:
+    layout = DavisLayout(write_davis(tmp_path / "d", ["square"], frames=4))
+    result = evaluate_sequence(
+        ScriptedEngine(), layout, "square", size=256, loop_frames=45, save_masks=tmp_path / "masks"
+    )
+    assert result.frame_names is not None
+    assert result.frame_names[:8] == ["00000", "00001", "00002", "00003", "00002", "00001", "00000", "00001"]
+    (scores,) = result.objects
+    assert result.frames == len(result.frame_names) == len(scores.j) == 45
+    assert min(scores.j) > 0.8  # against the annotation of the frame that is shown, on the way back too
+    assert result.resident is not None
+    frames = [each.frame for each in result.resident]
+    assert (frames[0], frames[-1], len(frames)) == (0, 44, 21)
+    assert all(each.resident_bytes > 10e6 for each in result.resident)
+    assert len(list((tmp_path / "masks" / "square").iterdir())) == 4
+    with pytest.raises(ContractError, match="looped frames"):
+        evaluate_sequence(ScriptedEngine(), layout, "square", size=256, loop_frames=2)
+
+
+def test_flicker_and_memory_cells_are_recorded_where_asked_for(tmp_path: Path) -> None:
+    layout = two_objects(tmp_path, frames=7, second_from=3)
+    plain = evaluate_sequence(ScriptedEngine(), layout, "pair", size=256)
+    assert plain.stability is not None
+    assert all((each.flicker, each.memory_cells) == (None, None) for each in plain.objects)
+    result = evaluate_sequence(ScriptedEngine(), layout, "pair", size=256, flicker=True, memory_cells=True)
+    assert [(each.j, each.f) for each in result.objects] == [(each.j, each.f) for each in plain.objects]
+    first, second = result.objects
+    assert first.flicker is not None
+    assert second.flicker is not None
+    assert (len(first.flicker), len(second.flicker)) == (6, 3)
+    assert result.stability is not None
+    assert result.stability.flicker is not None
+    assert first.memory_cells is not None
+    assert second.memory_cells is not None
+    assert (len(first.memory_cells), len(second.memory_cells)) == (7, 4)
+    assert list(second.memory_cells[0]) == [3]  # the frame that first shows it, and no cell of an earlier one
+    assert all(sum(cells_of(bits).size for bits in held.values()) <= 128 for held in first.memory_cells)
+
+
+def test_memory_cells_name_frames_of_the_sequence_where_tracking_starts_late(tmp_path: Path) -> None:
+    layout = DavisLayout(write_davis(tmp_path / "d", ["square"], frames=6))
+    for step in range(2):
+        blank = np.zeros((HEIGHT, WIDTH), np.uint8)
+        Image.fromarray(blank).save(layout.annotations / "square" / f"{step:05d}.png")
+    (scores,) = evaluate_sequence(ScriptedEngine(), layout, "square", size=256, memory_cells=True).objects
+    assert scores.first_frame == 2
+    assert scores.memory_cells is not None
+    assert list(scores.memory_cells[0]) == [2]
+
+
 def test_observer_hears_of_every_frame_in_order(tmp_path: Path) -> None:
     layout = DavisLayout(write_davis(tmp_path / "d", ["a", "b"], frames=3))
     heard: list[tuple[str, int, int]] = []
@@ -166,6 +218,8 @@ def test_percentiles_lie_between_neighbours() -> None:
     times = percentiles([float(value) for value in range(101)])
     assert (times.mean, times.p50, times.p95, times.p99, times.frames) == (50, 50, 95, 99, 101)
     assert percentiles([1.0, 2.0]).p50 == 1.5
+    assert frames_per_second(percentiles([10.0, 30.0])) == 50
+    assert frames_per_second(percentiles([0.0])) == 0
 
 
 def test_result_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -178,7 +232,7 @@ def test_result_comes_back_from_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 3}, "expected schema version 2, got 3"),
+        ({"schema_version": 4}, "expected schema version 3, got 4"),
         ({"extra": 1}, "unknown field `extra`"),
         ({"sequences": [{}]}, "missing required field"),
         ({"schema_version": "1"}, "Expected `int`, got `str`"),
@@ -192,9 +246,30 @@ def test_results_that_break_the_schema_are_refused(tmp_path: Path, change: dict[
         read_result(tmp_path / "r.json")
 
 
+def before_stability(result: EvaluationResult) -> dict[str, Any]:
+    """A result as version 2 wrote it."""
+    content: dict[str, Any] = msgspec.to_builtins(result) | {"schema_version": 2}
+    del content["conditions"]["loop_frames"]
+    for sequence in content["sequences"]:
+        for name in ("stability", "frame_names", "resident"):
+            del sequence[name]
+        for scores in sequence["objects"]:
+            for name in ("flicker", "annotated_flicker", "memory_cells"):
+                del scores[name]
+    return content
+
+
+def test_result_of_the_version_before_stability_is_read_without_it(tmp_path: Path) -> None:
+    result = EvaluationResult(SCHEMA_VERSION, conditions("a"), [scored("a", 1, 0.5, 1)], None)
+    (tmp_path / "r.json").write_text(json.dumps(before_stability(result)))
+    (old,) = read_result(tmp_path / "r.json").sequences
+    assert (old.objects, old.stability, old.resident) == (result.sequences[0].objects, None, None)
+    assert stability_of(old.objects) == result.sequences[0].stability
+
+
 def before_selection(result: EvaluationResult) -> dict[str, Any]:
     """A result as version 1 wrote it."""
-    content: dict[str, Any] = msgspec.to_builtins(result) | {"schema_version": 1}
+    content = before_stability(result) | {"schema_version": 1}
     for name in ("budget", "selection", "selection_seed"):
         del content["conditions"][name]
     return content
@@ -203,7 +278,9 @@ def before_selection(result: EvaluationResult) -> dict[str, Any]:
 def test_result_of_the_version_before_selection_is_one_of_the_gate_and_the_only_budget(tmp_path: Path) -> None:
     result = EvaluationResult(SCHEMA_VERSION, conditions("a"), [scored("a", 1, 0.5, 1)], None)
     (tmp_path / "r.json").write_text(json.dumps(before_selection(result)))
-    assert read_result(tmp_path / "r.json") == result
+    found = read_result(tmp_path / "r.json")
+    assert found.conditions == result.conditions
+    assert found.sequences[0].objects == result.sequences[0].objects
 
 
 @pytest.mark.parametrize(("name", "message"), [("size", "missing required field `size`"), (None, "Expected `object`")])

@@ -97,6 +97,8 @@ def test_unbounded_memory_grows_by_a_frame_a_frame(engine: TorchEngine) -> None:
         assert sum(result.tokens_by_age.values()) % TOKENS_PER_FRAME == 0
         assert result.tokens_by_age[step] == TOKENS_PER_FRAME
     before = result.tokens_by_age
+    held = tracker.memory_cells(1)
+    assert {3 - frame: cells.size for frame, cells in held.items()} == before
     assert tracker.correct(1, box[1]).tokens_by_age == before
 
 

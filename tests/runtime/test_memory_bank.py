@@ -443,3 +443,15 @@ def test_memory_and_time_are_constant_over_ten_thousand_frames() -> None:
     assert bank.token_count == B
     # CPU time, quartiles of 1,000 frames: growth would slow all of the late ones, a busy machine only some.
     assert np.percentile(seconds[-1000:], 25) < 2 * np.percentile(seconds[100:1100], 25)
+
+
+def test_cells_are_told_by_frame_in_order_and_are_those_that_are_kept() -> None:
+    bank = MemoryBank(B)
+    assert bank.cells_by_frame() == {}
+    for frame in range(6):
+        bank.gate_inputs(lively(frame))
+        bank.insert(lively(frame, anchor=frame == 0), scores_by_cell())
+    found = bank.cells_by_frame()
+    assert list(found) == sorted(found)
+    assert {(frame, int(cell)) for frame, cells in found.items() for cell in cells} == kept(bank)
+    assert all(np.array_equal(cells, np.sort(cells)) for cells in found.values())

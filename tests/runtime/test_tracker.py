@@ -500,3 +500,13 @@ def test_tracking_needs_numpy_alone() -> None:
     command = [sys.executable, "-c", TRACK_WITH_NUMPY_ALONE]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert result.stdout.strip() == "True", result.stderr
+
+
+def test_memory_cells_are_those_of_the_objects_bank() -> None:
+    track = Tracker(ScriptedEngine(bank_tokens=128), size=256)
+    track.step(scene({RED: RED_BOX}), prompts={1: Prompt.from_box(Box(*RED_BOX))})
+    result = track.step(scene({RED: RED_BOX})).objects[1]
+    found = track.memory_cells(1)
+    assert {1 - frame: cells.size for frame, cells in found.items()} == result.tokens_by_age
+    with pytest.raises(ContractError, match="object id"):
+        track.memory_cells(2)
