@@ -124,7 +124,7 @@ def sum_of_activations() -> Any:
 )
 def test_activation_with_fewer_axes_is_refused_for_the_gpu_and_given_as_many(model: Any, kinds: list[str]) -> None:
     before = pack(model)
-    with pytest.raises(ConversionError, match="m for the GPU delegate.*unequal axes"):
+    with pytest.raises(ConversionError, match=r"m for the GPU delegate.*unequal axes"):
         require_delegated(before, where="m")
     for_delegates(Graph(model))
     graph = Graph(model)
