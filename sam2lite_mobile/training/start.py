@@ -21,7 +21,7 @@ BLOCK = re.compile(r"(image_encoder\.blocks\.)(\d+)(\..*)")
 def start_from(student: Student, name_or_file: str, *, fresh_gate: bool = False) -> dict[str, str]:
     """Give a student the weights of a trained one, and return where they came from, for the header of checkpoints.
 
-    name_or_file: the name of shipped weights (`nano`, `nano_averaged`), or a checkpoint. The trained one may have fewer
+    name_or_file: the name of shipped weights (`nano`, `tiny`), or a checkpoint. The trained one may have fewer
     transformer blocks: they become the first ones, and the blocks after them keep their start, near identity, so that
     the deeper student begins as good as the trained one. fresh_gate: the token gate stays as it is.
     Raises CheckpointError where the graphs differ otherwise.
