@@ -26,6 +26,11 @@ Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor thread
 Size = Annotated[int, typer.Option("--size", metavar="R", help="Input size: 256, 304, 352, 416, 464 or 512 pixels.")]
 Window = Annotated[int, typer.Option("--window", metavar="W", help="Memory window: 2 to 8 frames, plus the anchors.")]
 
+TargetFps = Annotated[
+    float | None,
+    typer.Option("--target-fps", metavar="N", help="Keep this rate: size and window change as the device allows."),
+]
+
 
 def engine_source(engine: str, *, checkpoint: Path | None, package: Path | None) -> Path | None:
     """The path that this engine takes, None for its default.
@@ -76,10 +81,12 @@ def open_engine(
     size: int,
     window: int,
     bank_tokens: int | None = None,
+    all_sizes: bool = False,
 ) -> OpenEngine:
     """The engine that the options ask for, with the graphs of this input size loaded and run once.
 
-    bank_tokens: budget of the memory bank; None for the engine's own.
+    bank_tokens: budget of the memory bank; None for the engine's own. all_sizes: the graphs of the smaller sizes that
+    the engine has, too.
     Raises ContractError for a size or window that the contract or the engine does not have, and what `engine_source`
     and `create_engine` raise.
     """
@@ -92,7 +99,9 @@ def open_engine(
         raise ContractError(
             explain(f"engine {engine} --size", expected=" ".join(map(str, ready.sizes)), got=size, do="name one")
         )
-    ready.warm_up(size)
+    for each in ready.sizes:
+        if each == size or (all_sizes and each < size):
+            ready.warm_up(each)
     return OpenEngine(ready, weights_sha256(source))
 
 

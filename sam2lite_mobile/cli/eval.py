@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam2lite_mobile.cli.engine_options import Checkpoint, EngineName, Package, Size, Threads, Window, open_engine
+from sam2lite_mobile.cli.engine_options import (
+    Checkpoint,
+    EngineName,
+    Package,
+    Size,
+    TargetFps,
+    Threads,
+    Window,
+    open_engine,
+)
 from sam2lite_mobile.cli.memory_options import Budget, SelectionName, SelectionSeed, bank_tokens, memory_choice
 from sam2lite_mobile.contract import FULL_SIZE, WINDOW_MAX
 from sam2lite_mobile.errors import ContractError, explain
 
 if TYPE_CHECKING:
+    from sam2lite_mobile.evaluation.pacing import Pace
     from sam2lite_mobile.evaluation.prompting import PromptKind
 
 Data = Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder with JPEGImages/ and Annotations/.")]
@@ -29,6 +39,10 @@ SaveMasks = Annotated[Path | None, typer.Option("--save-masks", metavar="DIR", h
 Pictures = Annotated[
     Path | None,
     typer.Option("--pictures", metavar="DIR", help="Write DIR/SEQUENCE.jpg: frames on the way, and the worst one."),
+]
+SwitchEvery = Annotated[
+    int | None,
+    typer.Option("--switch-every", metavar="N", min=1, help="Another size after every N frames, down and up again."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Keep the finished sequences of an interrupted run.")]
 
@@ -51,6 +65,8 @@ def evaluate(
     selection: SelectionName = "gate",
     selection_seed: SelectionSeed = None,
     threads: Threads = 1,
+    target_fps: TargetFps = None,
+    switch_every: SwitchEvery = None,
     prompt: Prompts = "mask",
     sequences: Sequences = None,
     max_frames: MaxFrames = None,
@@ -68,6 +84,9 @@ def evaluate(
     (newest first), uniform (cells spread evenly over the frame), random, or simple (uncertain cells and cells of the
     object). Anchors and recent frames come first with all of them. With --budget unbounded it keeps every token of
     every frame and has no window (torch only). A package has the budget that it was built with.
+
+    With --target-fps the scheduler chooses sizes up to --size, and windows, by what frames take on this machine: the
+    score then depends on its speed and load. --switch-every shows what changes of the size cost, without a clock.
 
     Finished sequences are kept in FILE.partial until the end; --resume goes on from there if nothing else changed.
     """
@@ -96,7 +115,9 @@ def evaluate(
         size=size,
         window=window,
         bank_tokens=bank_tokens(budget),
+        all_sizes=target_fps is not None or switch_every is not None,
     )
+    pace = _pace(target_fps, switch_every, sizes=tuple(each for each in ready.engine.sizes if each <= size))
     conditions = Conditions(
         package_version=__version__,
         data=data.resolve().name,
@@ -111,6 +132,8 @@ def evaluate(
         max_frames=max_frames,
         engine=engine_info(ready.engine.describe(), ready.checkpoint_sha256),
         machine=this_machine(),
+        target_fps=target_fps,
+        switch_every=switch_every,
     )
     run = PartialRun.open(result, conditions, resume=resume)
     with frame_progress() as progress:
@@ -123,6 +146,7 @@ def evaluate(
             prompt=kind,
             window=window,
             memory=memory,
+            pace=pace,
             max_frames=max_frames,
             save_masks=save_masks,
             pictures=pictures,
@@ -132,6 +156,22 @@ def evaluate(
         ):
             run.add(finished)
     print_result(run.complete())
+
+
+def _pace(target_fps: float | None, switch_every: int | None, *, sizes: tuple[int, ...]) -> Pace:
+    """How sizes go from frame to frame. Raises ContractError where both options are given, or one is impossible."""
+    from sam2lite_mobile.evaluation.pacing import FIXED, SwitchingPace, TargetPace, target_ms
+
+    if target_fps is not None and switch_every is not None:
+        raise ContractError(
+            explain("sizes", expected="--target-fps or --switch-every", got="both", do="leave one of them out")
+        )
+    if switch_every is not None:
+        return SwitchingPace(switch_every, sizes)
+    if target_fps is None:
+        return FIXED
+    target_ms(target_fps)  # refused now, not in the first frame
+    return TargetPace(target_fps, sizes)
 
 
 def _prompt_kind(text: str) -> PromptKind:

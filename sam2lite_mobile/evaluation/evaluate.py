@@ -15,6 +15,7 @@ from sam2lite_mobile.errors import ContractError, DataError, explain
 from sam2lite_mobile.evaluation.datasets import DavisLayout, read_frame, read_mask
 from sam2lite_mobile.evaluation.davis import boundary_measure, region_similarity
 from sam2lite_mobile.evaluation.memory_choice import MemoryChoice, choosing_tracker
+from sam2lite_mobile.evaluation.pacing import FIXED, Pace
 from sam2lite_mobile.evaluation.prompting import PromptKind, prompt_from_mask
 from sam2lite_mobile.evaluation.results import ObjectScores, SequenceResult, sequence_result
 from sam2lite_mobile.evaluation.sequence_picture import SequencePicture
@@ -53,6 +54,7 @@ def evaluate_sequences(
     prompt: PromptKind = PromptKind.MASK,
     window: int = WINDOW_MAX,
     memory: MemoryChoice = BY_GATE,
+    pace: Pace = FIXED,
     max_frames: int | None = None,
     save_masks: Path | None = None,
     pictures: Path | None = None,
@@ -68,6 +70,7 @@ def evaluate_sequences(
             prompt=prompt,
             window=window,
             memory=memory,
+            pace=pace,
             max_frames=max_frames,
             save_masks=save_masks,
             pictures=pictures,
@@ -84,6 +87,7 @@ def evaluate_sequence(
     prompt: PromptKind = PromptKind.MASK,
     window: int = WINDOW_MAX,
     memory: MemoryChoice = BY_GATE,
+    pace: Pace = FIXED,
     max_frames: int | None = None,
     save_masks: Path | None = None,
     pictures: Path | None = None,
@@ -97,7 +101,7 @@ def evaluate_sequence(
     appears in the last two frames has no evaluated frame and is left out.
 
     size, window: input size R in pixels and memory window in frames. memory: which tokens are kept, of as many as the
-    engine's bank holds. max_frames: only so many frames are used, as if the sequence ended there. save_masks: label
+    engine's bank holds. pace: sizes and windows from frame to frame, if not these. max_frames: only so many frames are used, as if the sequence ended there. save_masks: label
     maps are written to SAVE_MASKS/SEQUENCE/FRAME.png. pictures: folder for SEQUENCE.jpg (`sequence_picture.py`).
     Raises DataError for a broken data set, ContractError for an option that the contract does not have.
     """
@@ -111,7 +115,9 @@ def evaluate_sequence(
             explain(sequence, expected=f"{FRAMES_MIN} frames or more", got=len(frames), do="leave the sequence out")
         )
     tracker = choosing_tracker(engine, memory, size=size, window=window, timer=time.perf_counter)
+    step = pace.step_of(tracker)
     tracks: dict[int, _Track] = {}
+    sizes: list[int] = []
     latency_ms: dict[str, list[float]] = {}
     picture = None if pictures is None else SequencePicture(len(frames))
     for index, frame in enumerate(frames):
@@ -122,7 +128,8 @@ def evaluate_sequence(
         predicted = np.zeros(truth.shape, dtype=np.uint8)
         if tracks:
             prompts = {object_id: prompt_from_mask(truth == object_id, prompt) for object_id in appearing}
-            result = tracker.step(image, prompts=prompts or None)
+            result = step(image, prompts or None)
+            sizes.append(result.size)
             predicted = exclusive_label_map(result.objects.values(), *truth.shape)
             for stage, value in result.latency_ms.items():
                 latency_ms.setdefault(stage, []).append(value)
@@ -146,7 +153,8 @@ def evaluate_sequence(
         pictures.mkdir(parents=True, exist_ok=True)
         replace_file(pictures / f"{sequence}.jpg", picture.jpeg())
     objects = [ObjectScores(object_id, each.first_frame, each.j, each.f) for object_id, each in tracks.items()]
-    return sequence_result(sequence, objects, shape=(truth.shape[0], truth.shape[1]), latency_ms=latency_ms)
+    shape = (truth.shape[0], truth.shape[1])
+    return sequence_result(sequence, objects, shape=shape, latency_ms=latency_ms, sizes=sizes)
 
 
 def _check_annotation(where: str, truth: NDArray[np.uint8], image: NDArray[np.uint8]) -> None:

@@ -45,7 +45,10 @@ class ObjectScores(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SequenceResult(Struct, frozen=True, forbid_unknown_fields=True):
-    """Scores and times of one sequence. `j`, `f` are means over its objects; `latency_ms` has one value a frame."""
+    """Scores and times of one sequence. `j`, `f` are means over its objects; `latency_ms` has one value a frame.
+
+    sizes: input size of each of these frames, where it changed; else empty, as in files from before there were changes.
+    """
 
     name: str
     frames: Count
@@ -56,6 +59,7 @@ class SequenceResult(Struct, frozen=True, forbid_unknown_fields=True):
     jf_mean: Share
     objects: list[ObjectScores]
     latency_ms: dict[str, list[float]]
+    sizes: list[Count] = []
 
 
 class Summary(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,9 +88,14 @@ def object_measures(scores: ObjectScores) -> tuple[Measure, Measure]:
 
 
 def sequence_result(
-    name: str, objects: Sequence[ObjectScores], *, shape: tuple[int, int], latency_ms: Mapping[str, Sequence[float]]
+    name: str,
+    objects: Sequence[ObjectScores],
+    *,
+    shape: tuple[int, int],
+    latency_ms: Mapping[str, Sequence[float]],
+    sizes: Sequence[int] = (),
 ) -> SequenceResult:
-    """Scores of a sequence: means over its objects. shape: (height, width) of its frames."""
+    """Scores of a sequence: means over its objects. shape: (height, width) of its frames. sizes: of every frame."""
     j, f = _mean_measures(objects)
     return SequenceResult(
         name=name,
@@ -98,6 +107,7 @@ def sequence_result(
         jf_mean=(j.mean + f.mean) / 2,
         objects=list(objects),
         latency_ms={stage: [round(value, 3) for value in values] for stage, values in latency_ms.items()},
+        sizes=list(sizes) if len(set(sizes)) > 1 else [],
     )
 
 
