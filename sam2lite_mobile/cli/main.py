@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "eval": "Measure J and F on sequences in DAVIS layout.",
     "compare": "Compare two evaluations sequence by sequence, with an interval for their difference.",
     "bench": "Time a frame of students and packages, stage by stage, beside EdgeTAM's.",
+    "adaptive": "Adaptive inference: a device's latencies, sweeps of the scheduler, and its work under real load.",
     "train": "Train a student from a recipe.",
     "average": "Write the mean of several checkpoints.",
     "teach": "Ask a teacher about the clips of a recipe ahead of training.",

@@ -101,8 +101,9 @@ def evaluate_sequence(
     appears in the last two frames has no evaluated frame and is left out.
 
     size, window: input size R in pixels and memory window in frames. memory: which tokens are kept, of as many as the
-    engine's bank holds. pace: sizes and windows from frame to frame, if not these. max_frames: only so many frames are used, as if the sequence ended there. save_masks: label
-    maps are written to SAVE_MASKS/SEQUENCE/FRAME.png. pictures: folder for SEQUENCE.jpg (`sequence_picture.py`).
+    engine's bank holds. pace: sizes and windows from frame to frame, if not these. max_frames: only so many frames are
+    used, as if the sequence ended there. save_masks: label maps are written to SAVE_MASKS/SEQUENCE/FRAME.png. pictures:
+    folder for SEQUENCE.jpg (`sequence_picture.py`).
     Raises DataError for a broken data set, ContractError for an option that the contract does not have.
     """
     if max_frames is not None and max_frames < FRAMES_MIN:

@@ -28,10 +28,10 @@ def expected_ms(costs: Costs, *, level: int, level_ms: float, other: int) -> flo
 def learned(costs: Costs, areas: Costs, *, before: int, before_ms: float, after: int, after_ms: float) -> Costs:
     """Costs after a change from level `before` to `after`, whose frames took these milliseconds.
 
-    Half of the difference between what was known and what was seen is taken over: a change that coincides with a change
-    of the load says something false. What was seen is first brought into the bounds of the module's docstring. Then the
-    other levels, outward from `after`, are brought to where the bounds between neighbours hold again, and all are divided
-    by the largest. Milliseconds: before_ms > 0.
+    Half of the difference between what was known and what was seen is taken over: a change that coincides with a
+    change of the load says something false. What was seen is first brought into the bounds of the module's docstring.
+    Then the other levels, outward from `after`, are brought to where the bounds between neighbours hold again, and all
+    are divided by the largest. Milliseconds: before_ms > 0.
     """
     seen = costs[before] * after_ms / before_ms
     bound = costs[before] * areas[after] / areas[before]

@@ -21,8 +21,8 @@ What each part adds, and why it is there:
   missed by more than 25 %. A smaller size is otherwise free after the two frames that a measurement needs.
 - **Costs** (`level_costs.py`), the only feed-forward. Time against size is steep and differs by device, so a step of
   0.1 may be half of what is needed or twice. The remembered cost of each size bounds a move: up to sizes that are
-  expected within 95 % of the target, down to the largest that is expected to reach it. The PID decides whether, when and
-  in which direction; without costs it would try a larger size every few frames, fail, and come back.
+  expected within 95 % of the target, down to the largest that is expected to reach it. The PID decides whether, when
+  and in which direction; without costs it would try a larger size every few frames, fail, and come back.
 - **Cap** (`thermal_cap.py`): a hot device gives up size before it throttles.
 
 A frame on which the user prompts runs at the largest size and window, and its time is not used. There is no clock: time
@@ -38,7 +38,7 @@ from math import isfinite, nan
 from sam2lite_mobile.contract import SIZES, WINDOW_MAX, WINDOW_MIN
 from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.runtime.level_costs import Costs, area_costs, expected_ms, learned
-from sam2lite_mobile.runtime.thermal_cap import CAP_STEPS, CRITICAL, NOMINAL, Heat, heated, reading
+from sam2lite_mobile.runtime.thermal_cap import CAP_STEPS, COOL, CRITICAL, NOMINAL, Heat, heated, reading
 
 LOWEST_SCALE, SCALE_STEP, FULL_STEPS = 0.5, 0.1, len(SIZES) - 1
 """Scale of `SIZES[i]`: 0.5 + 0.1 i."""
@@ -138,7 +138,7 @@ class SchedulerState:
     frames: int = 0
     raised: bool = False
     left: tuple[int, float] | None = None
-    heat: Heat = Heat()
+    heat: Heat = COOL
     time_ms: float | None = None
 
 

@@ -26,6 +26,9 @@ class Heat:
     cooler_since_ms: float | None = None
 
 
+COOL = Heat()
+
+
 def reading(thermal_level: int, headroom: float) -> int:
     """The level that both sources say, 0..3. headroom: any float; NaN says nothing."""
     level = thermal_level
