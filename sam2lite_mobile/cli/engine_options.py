@@ -64,6 +64,18 @@ def check_settings(*, size: int, window: int) -> None:
         )
 
 
+def check_target_fps(target_fps: float, *, window: int) -> None:
+    """Raise ContractError for a rate that is none, or a memory window beside it: the scheduler chooses that, too."""
+    from sam2lite_mobile.contract import WINDOW_MAX
+
+    if not 0 < target_fps < float("inf"):
+        raise ContractError(explain("--target-fps", expected="more than 0", got=target_fps, do="pass frames a second"))
+    if window != WINDOW_MAX:
+        raise ContractError(
+            explain("--window with --target-fps", expected="none", got=window, do="leave it to the scheduler")
+        )
+
+
 @dataclass(frozen=True)
 class OpenEngine:
     """A warmed-up engine, and the SHA-256 of the checkpoint that its weights come from (None where nothing says)."""

@@ -91,6 +91,7 @@ def evaluate(
     Finished sequences are kept in FILE.partial until the end; --resume goes on from there if nothing else changed.
     """
     from sam2lite_mobile import __version__
+    from sam2lite_mobile.cli.engine_options import check_target_fps
     from sam2lite_mobile.cli.eval_table import print_result
     from sam2lite_mobile.cli.progress import frame_progress
     from sam2lite_mobile.evaluation.conditions import Conditions, engine_info, this_machine
@@ -99,13 +100,15 @@ def evaluate(
     from sam2lite_mobile.evaluation.results import PartialRun
     from sam2lite_mobile.evaluation.selection import Selection
 
-    kind = _prompt_kind(prompt)
+    kind = prompt_kind(prompt)
+    if target_fps is not None:
+        check_target_fps(target_fps, window=window)
     memory = memory_choice(selection, seed=selection_seed, budget=budget)
     layout = DavisLayout(data)
     names = layout.split(split)
     split_name = split if split == "all" else Path(split).stem
     if sequences is not None:
-        names = _subset(names, sequences, split=split)
+        names = subset(names, sequences, split=split)
         split_name = f"part of {split_name}"  # a score of a part must not pass for one of the split
     ready = open_engine(
         engine,
@@ -160,7 +163,7 @@ def evaluate(
 
 def _pace(target_fps: float | None, switch_every: int | None, *, sizes: tuple[int, ...]) -> Pace:
     """How sizes go from frame to frame. Raises ContractError where both options are given, or one is impossible."""
-    from sam2lite_mobile.evaluation.pacing import FIXED, SwitchingPace, TargetPace, target_ms
+    from sam2lite_mobile.evaluation.pacing import FIXED, SwitchingPace, TargetPace
 
     if target_fps is not None and switch_every is not None:
         raise ContractError(
@@ -170,11 +173,11 @@ def _pace(target_fps: float | None, switch_every: int | None, *, sizes: tuple[in
         return SwitchingPace(switch_every, sizes)
     if target_fps is None:
         return FIXED
-    target_ms(target_fps)  # refused now, not in the first frame
     return TargetPace(target_fps, sizes)
 
 
-def _prompt_kind(text: str) -> PromptKind:
+def prompt_kind(text: str) -> PromptKind:
+    """The kind of prompt that --prompt names. Raises ContractError for another word."""
     from sam2lite_mobile.evaluation.prompting import PromptKind
 
     try:
@@ -185,7 +188,8 @@ def _prompt_kind(text: str) -> PromptKind:
         ) from error
 
 
-def _subset(names: tuple[str, ...], text: str, *, split: str) -> tuple[str, ...]:
+def subset(names: tuple[str, ...], text: str, *, split: str) -> tuple[str, ...]:
+    """The sequences that --sequences names, in the order of the split. Raises ContractError for an unknown one."""
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     for name in wanted:
         if name not in names:

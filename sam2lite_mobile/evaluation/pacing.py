@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,14 @@ Step = Callable[[NDArray[np.uint8], Mapping[int, Prompt] | None], FrameResult]
 """Tracks the next frame of one video: the frame and its prompts in, the result out."""
 
 SECOND_MS = 1000.0
+
+
+class Pace(Protocol):
+    """How the frames of a video are stepped."""
+
+    def step_of(self, tracker: Tracker) -> Step:
+        """The steps of one video with this tracker."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -74,16 +83,8 @@ class TargetPace:
 
     def step_of(self, tracker: Tracker) -> Step:
         """The steps of one video, with a scheduler of its own; time is this machine's."""
-        adaptive = AdaptiveTracker(tracker, Scheduler(target_ms(self.target_fps), sizes=self.sizes))
+        adaptive = AdaptiveTracker(tracker, Scheduler(SECOND_MS / self.target_fps, sizes=self.sizes))
         return lambda frame, prompts: adaptive.step(frame, time_ms=perf_counter() * SECOND_MS, prompts=prompts)
 
 
-Pace = FixedPace | SwitchingPace | TargetPace
 FIXED = FixedPace()
-
-
-def target_ms(target_fps: float) -> float:
-    """Milliseconds a frame for frames a second. Raises ContractError unless these are finite and more than 0."""
-    if not 0 < target_fps < float("inf"):
-        raise ContractError(explain("target fps", expected="more than 0", got=target_fps, do="pass frames a second"))
-    return SECOND_MS / target_fps

@@ -38,7 +38,7 @@ from math import isfinite, nan
 from sam2lite_mobile.contract import SIZES, WINDOW_MAX, WINDOW_MIN
 from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.runtime.level_costs import Costs, area_costs, expected_ms, learned
-from sam2lite_mobile.runtime.thermal_cap import CAP_STEPS, COOL, CRITICAL, NOMINAL, Heat, heated, reading
+from sam2lite_mobile.runtime.thermal_cap import CAP_STEPS, COOL, COOLING_MS, CRITICAL, NOMINAL, Heat, heated, reading
 
 LOWEST_SCALE, SCALE_STEP, FULL_STEPS = 0.5, 0.1, len(SIZES) - 1
 """Scale of `SIZES[i]`: 0.5 + 0.1 i."""
@@ -54,6 +54,7 @@ class Tuning:
     """Gains and bounds of the loop. docs/scheduler.md holds the sweeps that they were chosen by; units are shares.
 
     dwell_frames, urgent_error: see "Dwell" above. room: share of the target within which a larger size is expected.
+    cap_steps, cooling_ms: see `thermal_cap.py`.
     """
 
     kp: float = 0.1
@@ -64,6 +65,8 @@ class Tuning:
     dwell_frames: int = 10
     urgent_error: float = -0.25
     room: float = 0.95
+    cap_steps: tuple[int, ...] = CAP_STEPS
+    cooling_ms: float = COOLING_MS
 
 
 TUNING = Tuning()
@@ -209,14 +212,17 @@ class Scheduler:
 
     def _warmed(self, state: SchedulerState, given: Measurement) -> SchedulerState:
         """The state with heat and time of a measurement; after a pause, without what the last frames said."""
-        heat = heated(state.heat, reading(given.thermal_level, given.headroom), given.time_ms)
+        level = reading(given.thermal_level, given.headroom)
+        heat = heated(state.heat, level, given.time_ms, cooling_ms=self._tuning.cooling_ms)
         if state.time_ms is not None and given.time_ms - state.time_ms - given.frame_ms > PAUSE_MS:
             state = replace(state, integral=0.0, last_error=None, recent_ms=(), left=None)
         return replace(state, heat=heat, time_ms=given.time_ms)
 
     def _cap(self, state: SchedulerState) -> int:
         """The highest level that the heat allows; the lowest one always is."""
-        allowed = [level for level, steps in enumerate(self._steps) if steps <= CAP_STEPS[state.heat.level]]
+        allowed = [
+            level for level, steps in enumerate(self._steps) if steps <= self._tuning.cap_steps[state.heat.level]
+        ]
         return allowed[-1] if allowed else 0
 
     def _capped(self, state: SchedulerState) -> tuple[SchedulerState, Decision]:

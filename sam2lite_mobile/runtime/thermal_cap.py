@@ -12,9 +12,9 @@ from dataclasses import dataclass
 NOMINAL, FAIR, SERIOUS, CRITICAL = 0, 1, 2, 3
 HEADROOM_STEPS = (0.85, 0.95, 1.0)
 """Headroom from which the device counts as fair, serious and critical."""
-CAP_STEPS = (5, 5, 3, 0)
-"""Largest scale by level, as steps of 0.1 above 0.5: no cap up to fair, 0.8 when serious, 0.5 when critical."""
-COOLING_MS = 10_000.0
+CAP_STEPS = (5, 4, 2, 0)
+"""Largest scale by level, as steps of 0.1 above 0.5: 1.0, 0.9 when fair, 0.7 when serious, 0.5 when critical."""
+COOLING_MS = 30_000.0
 """A cooler reading has to last this long before the cap follows it: heat is slow, readings jump."""
 
 
@@ -38,12 +38,12 @@ def reading(thermal_level: int, headroom: float) -> int:
     return level
 
 
-def heated(heat: Heat, level: int, time_ms: float) -> Heat:
-    """The state after a reading: hotter at once, cooler when all readings of COOLING_MS were."""
+def heated(heat: Heat, level: int, time_ms: float, *, cooling_ms: float = COOLING_MS) -> Heat:
+    """The state after a reading: hotter at once, cooler when all readings of `cooling_ms` were."""
     if level >= heat.level:
         return Heat(level)
     if heat.cooler_since_ms is None:
         return Heat(heat.level, time_ms)
-    if time_ms - heat.cooler_since_ms >= COOLING_MS:
+    if time_ms - heat.cooler_since_ms >= cooling_ms:
         return Heat(level)
     return heat

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,8 +47,8 @@ class ClockedEngine(ScriptedEngine):
 
 
 @pytest.fixture
-def clock() -> Iterator[ScriptedClock]:
-    yield ScriptedClock()
+def clock() -> ScriptedClock:
+    return ScriptedClock()
 
 
 def adaptive(clock: ScriptedClock) -> AdaptiveTracker:
@@ -60,7 +59,7 @@ def test_object_is_kept_while_sizes_and_windows_change(clock: ScriptedClock) -> 
     tracker = adaptive(clock)
     sizes, windows = [], []
     for index in range(60):
-        clock.load = 2.5 if 10 <= index < 30 else 0.95
+        clock.load = 2.5 if 10 <= index < 30 else 0.9
         x = 8 + index // 2
         frame = scene({90: (x, 20, x + 20, 44)})
         prompts = {1: Prompt.from_box(Box(8, 20, 28, 44))} if index == 0 else None

@@ -32,7 +32,7 @@ def test_hotter_counts_at_once() -> None:
     assert heated(COOL, 2, 5.0) == Heat(2)
 
 
-def test_cooler_counts_after_ten_seconds_of_nothing_hotter() -> None:
+def test_cooler_counts_after_thirty_seconds_of_nothing_hotter() -> None:
     heat = heated(Heat(2), 0, 1000.0)
     assert heat == Heat(2, 1000.0)
     heat = heated(heat, 1, 1000.0 + COOLING_MS - 1)

@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sam2lite_mobile.contract import SIZES
 from sam2lite_mobile.evaluation.adaptive.latency_table import LatencyTable
-from sam2lite_mobile.runtime.scheduler import Decision, Measurement, Scheduler
+from sam2lite_mobile.runtime.scheduler import Decision, Measurement, Scheduler, window_at
 
 Load = Callable[[int], float]
 """Factor on the time of frame n, 1.0 for the device as it was measured."""
@@ -71,6 +72,12 @@ class SimulatedDevice:
     def expected_ms(self, index: int, size: int, window: int) -> float:
         """Time of frame `index` at these settings, without noise, spikes and throttling."""
         return self.overhead_ms + self.load(index) * self.table.frame_ms(size, window)
+
+    def largest_within(self, index: int, limit_ms: float) -> int:
+        """The largest size whose frame `index` is expected within a limit, as an index of the table's; 0 if none is."""
+        sizes = self.table.sizes
+        fits = [self.expected_ms(index, size, window_at(SIZES.index(size))) <= limit_ms for size in sizes]
+        return max((level for level, fit in enumerate(fits) if fit), default=0)
 
     def run(self, decision: Decision) -> Measurement:
         """The next frame at a decision's size and window: what a phone would measure. Headroom is the temperature."""

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from sam2lite_mobile.contract import SIZES
+from sam2lite_mobile.contract import SIZES, WINDOW_MAX
 from sam2lite_mobile.evaluation.adaptive.device import SimulatedDevice, SimulatedFrame, simulate
 from sam2lite_mobile.evaluation.adaptive.latency_table import LatencyTable
-from sam2lite_mobile.runtime.scheduler import TUNING, Scheduler, Tuning, window_at
+from sam2lite_mobile.runtime.scheduler import TUNING, Scheduler, Tuning
 
 ON_TARGET = 1.1
 """On target: up to this share of the target time. The dead band, and as much again for what cannot be told in time."""
 SETTLING_LIMIT = 15
 """Frames within which a step of the load has to be settled (methodology section 3.4)."""
+ROOM = 1.05
+"""Target over a full-size frame without load, so that the largest size is on target at first."""
 BEFORE, AFTER = 30, 90
 """Frames before and after the step."""
 
@@ -26,7 +28,7 @@ class StepResponse:
 
     overshoot: steps of 0.1 that it went below where it ended. changes: of the level, per 100 frames once the limit of
     settling is over. on_target: share of the frames after the limit. lost: mean steps below the largest size that the
-    load allows, in these frames.
+    load allows, in these frames. regained: frames from the step until that size is reached for good, `AFTER` if never.
     """
 
     settling: int
@@ -34,6 +36,7 @@ class StepResponse:
     changes: float
     on_target: float
     lost: float
+    regained: int
 
 
 def respond(
@@ -41,19 +44,19 @@ def respond(
     *,
     load: float,
     load_before: float = 1.0,
-    room: float = 1.05,
     jitter: float = 0.03,
     seed: int = 0,
     tuning: Tuning = TUNING,
     scheduler: type[Scheduler] = Scheduler,
 ) -> StepResponse:
-    """The answer to a step from `load_before` to `load`; the target is `room` times a full-size frame without load."""
-    target_ms = room * table.frame_ms(table.sizes[-1], 8)
+    """The answer to a step from `load_before` to `load`; the target is `ROOM` times a full-size frame without load."""
+    target_ms = ROOM * table.frame_ms(table.sizes[-1], WINDOW_MAX)
     device = SimulatedDevice(
         table, load=lambda index: load_before if index < BEFORE else load, jitter=jitter, seed=seed
     )
+    best = SIZES.index(table.sizes[device.largest_within(BEFORE, ON_TARGET * target_ms)])
     frames = simulate(device, scheduler(target_ms, sizes=table.sizes, tuning=tuning), BEFORE + AFTER)
-    return measured(frames[BEFORE:], target_ms=target_ms, best=_best(device, BEFORE, target_ms))
+    return measured(frames[BEFORE:], target_ms=target_ms, best=best)
 
 
 def measured(after: Sequence[SimulatedFrame], *, target_ms: float, best: int) -> StepResponse:
@@ -68,14 +71,6 @@ def measured(after: Sequence[SimulatedFrame], *, target_ms: float, best: int) ->
         overshoot=max(levels[-1] - min(levels), 0),
         changes=100 * changes / len(steady),
         on_target=fmean(frame.frame_ms <= ON_TARGET * target_ms for frame in rest),
+        regained=max((index + 1 for index, level in enumerate(levels) if level < best), default=0),
         lost=fmean(max(best - level, 0) for level in steady),
     )
-
-
-def _best(device: SimulatedDevice, index: int, target_ms: float) -> int:
-    """The largest size whose frames are on target under the load of frame `index`; the smallest if none is."""
-    sizes = device.table.sizes
-    fitting = [
-        size for size in sizes if device.expected_ms(index, size, window_at(SIZES.index(size))) <= ON_TARGET * target_ms
-    ]
-    return SIZES.index(fitting[-1] if fitting else sizes[0])
