@@ -19,14 +19,23 @@ from sam2lite_mobile.cli.engine_options import (
 )
 from sam2lite_mobile.cli.eval import Data, MaxFrames, Prompts, Sequences, Split
 from sam2lite_mobile.contract import FULL_SIZE, WINDOW_MAX
-from sam2lite_mobile.errors import GateError, explain
+from sam2lite_mobile.errors import ContractError, GateError, explain
 
+SHIPPED_TABLE = Path(__file__).parents[2] / "docs" / "latency_nano_torch.json"
 SUMMARY = "Adaptive inference: a device's latencies, sweeps of the scheduler, and its work under real load."
 
 TableOut = Annotated[Path, typer.Option("--json", metavar="FILE", help="Where the table goes.")]
 Frames = Annotated[int, typer.Option("--frames", metavar="N", min=1, help="Frames of each size and window.")]
 Objects = Annotated[int, typer.Option("--objects", metavar="N", min=1, max=16, help="Objects in every frame.")]
 
+TableIn = Annotated[
+    Path | None,
+    typer.Option("--table", metavar="FILE", help="From `sam2lite adaptive table`; the shipped one if left out."),
+]
+SweepOut = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Where all figures go.")]
+Report = Annotated[
+    Path | None, typer.Option("--report", metavar="FILE", help="Markdown page; its pictures go beside it.")
+]
 LoadOut = Annotated[Path, typer.Option("--json", metavar="FILE", help="Where the result goes.")]
 Processes = Annotated[
     int | None, typer.Option("--processes", metavar="N", min=1, max=256, help="Of load; one a processor if left out.")
@@ -40,6 +49,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     group = typer.Typer(no_args_is_help=True, help=SUMMARY)
     group.command("table")(table)
+    group.command("sweep")(sweep)
     group.command("load")(load)
     app.add_typer(group, name="adaptive")
 
@@ -74,6 +84,39 @@ def table(
     write_table(result, measured)
     for row in measured.rows:
         typer.echo(f"{row.size} px, window {row.window}: {row.total_ms:.1f} ms (wall clock {row.wall_ms:.1f})")
+
+
+def sweep(table: TableIn = None, result: SweepOut = None, report: Report = None) -> None:
+    """Sweep the scheduler's gains and parts on a simulated device, into a page with pictures.
+
+    The device has the latencies of a table, by default the shipped one (Nano on torch). Nothing here is timed, so the
+    same table gives the same result on any machine.
+    """
+    from sam2lite_mobile.cli.progress import frame_progress
+    from sam2lite_mobile.evaluation.adaptive.latency_table import read_table
+    from sam2lite_mobile.evaluation.adaptive.sweep import best, given, runs_of_a_sweep, write_sweep
+    from sam2lite_mobile.evaluation.adaptive.sweep import sweep as run_sweep
+    from sam2lite_mobile.evaluation.adaptive.sweep_report import write_sweep_report
+    from sam2lite_mobile.evaluation.bench.sweep_plot import check_plotting
+
+    for option, path in (("--json", result), ("--report", report)):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise ContractError(explain(option, expected="a file in an existing folder", got=path, do="create it"))
+    if report is not None:
+        check_plotting()  # now, not after a minute
+    device = read_table(SHIPPED_TABLE if table is None else table)
+    with frame_progress() as progress:
+        task = progress.add_task("sweeping", total=runs_of_a_sweep())
+        finished = run_sweep(device, on_score=lambda: progress.advance(task))
+    if result is not None:
+        write_sweep(result, finished)
+    if report is not None:
+        write_sweep_report(report, finished, device)
+    for name, figures in (("gains as they are", given(finished)), ("quickest", best(finished).score)):
+        typer.echo(
+            f"{name}: settled after {figures.settling_mean:.1f} frames (worst {figures.settling_worst}), "
+            f"{figures.changes:.2f} changes per 100 frames, {figures.on_target:.1%} on target"
+        )
 
 
 def load(

@@ -29,9 +29,10 @@ def learned(costs: Costs, areas: Costs, *, before: int, before_ms: float, after:
     """Costs after a change from level `before` to `after`, whose frames took these milliseconds.
 
     Half of the difference between what was known and what was seen is taken over: a change that coincides with a
-    change of the load says something false. What was seen is first brought into the bounds of the module's docstring.
-    Then the other levels, outward from `after`, are brought to where the bounds between neighbours hold again, and all
-    are divided by the largest. Milliseconds: before_ms > 0.
+    change of the load says something false. (With all of it, a size was raised too early on a throttling staircase.)
+    What was seen is first brought into the bounds of the module's docstring. Then the other levels, outward from
+    `after`, are brought to where the bounds between neighbours hold again, and all are divided by the largest.
+    Milliseconds: before_ms > 0.
     """
     seen = costs[before] * after_ms / before_ms
     bound = costs[before] * areas[after] / areas[before]

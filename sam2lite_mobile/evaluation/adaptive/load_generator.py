@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-SPIN = "while True: pass"
+SPIN = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(100_000):
+        pass
+"""
+"""What a process of load runs. It ends by itself where the one that started it is gone, however that ended."""
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ def sweep(table: LatencyTable, *, on_score: Callable[[], None] | None = None) ->
 
 def runs_of_a_sweep() -> int:
     """How often `sweep` calls `on_score`."""
-    return len(FACTORS) ** len(GAINS) + len(PARTS)
+    return len(list(product(FACTORS, repeat=len(GAINS)))) + len(PARTS)
 
 
 def score(table: LatencyTable, *, name: str, tuning: Tuning = TUNING, scheduler: type[Scheduler] = Scheduler) -> Score:
@@ -197,15 +197,15 @@ def score(table: LatencyTable, *, name: str, tuning: Tuning = TUNING, scheduler:
     steps = answers((1.0, load) for load in LOADS)
     return Score(
         name=name,
-        settling_mean=fmean(each.settling for each in steps),
+        settling_mean=_rounded(each.settling for each in steps),
         settling_worst=max(each.settling for each in steps),
-        settled=fmean(each.settling <= SETTLING_LIMIT for each in steps),
-        overshoot=fmean(each.overshoot for each in steps),
-        changes=fmean(each.changes for each in steps),
-        on_target=fmean(each.on_target for each in steps),
-        lost=fmean(each.lost for each in steps),
+        settled=_rounded(each.settling <= SETTLING_LIMIT for each in steps),
+        overshoot=_rounded(each.overshoot for each in steps),
+        changes=_rounded(each.changes for each in steps),
+        on_target=_rounded(each.on_target for each in steps),
+        lost=_rounded(each.lost for each in steps),
         lost_flat=None,
-        regained=fmean(each.regained for each in answers(RELEASES)),
+        regained=_rounded(each.regained for each in answers(RELEASES)),
     )
 
 
@@ -223,7 +223,7 @@ def lost_flat(table: LatencyTable, *, tuning: Tuning, scheduler: type[Scheduler]
         if index % FLAT_FRAMES >= FLAT_FRAMES // 2:
             level = table.sizes.index(frame.decision.size)
             lost.append(max(device.largest_within(index, FLAT_ROOM * target_ms) - level, 0))
-    return fmean(lost)
+    return _rounded(lost)
 
 
 def heat_run(
@@ -242,11 +242,16 @@ def heat_run(
         cap_steps=list(cap_steps),
         full_power=full_power,
         cooling_s=cooling_ms / 1000,
-        throttled=fmean(frame.throttled for frame in seen),
-        on_target=fmean(frame.frame_ms <= ON_TARGET * target_ms for frame in seen),
-        scale=fmean(frame.decision.size / FULL_SIZE for frame in seen),
+        throttled=_rounded(frame.throttled for frame in seen),
+        on_target=_rounded(frame.frame_ms <= ON_TARGET * target_ms for frame in seen),
+        scale=_rounded(frame.decision.size / FULL_SIZE for frame in seen),
         changes=moves / HEAT_MINUTES,
     )
+
+
+def _rounded(values: Iterable[float]) -> float:
+    """The mean, to four digits, which is more than the figures are good for."""
+    return round(fmean(values), 4)
 
 
 def given(result: SweepResult) -> Score:
