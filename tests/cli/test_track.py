@@ -214,13 +214,13 @@ def test_mask_of_another_size_is_refused(sam2lite: Run, clip: Path, tmp_path: Pa
 
 
 def test_target_rate_changes_sizes_and_the_lines_say_why(sam2lite: Run, tmp_path: Path) -> None:
-    clip = write_pictures(tmp_path / "clip", pictures(30))
-    arguments = ("--box", "32,32,128,128", "--at", 20, "--point", "150,80", "--engine", "scripted")
+    clip = write_pictures(tmp_path / "clip", pictures(16))
+    arguments = ("--box", "32,32,128,128", "--at", 12, "--point", "130,80", "--engine", "scripted")
     call = sam2lite("track", clip, *arguments, "--target-fps", 100_000, "--size", 416, "--out", tmp_path / "out")
     assert call.status == 0, call.err
     assert "target 100000 frames a second, got " in call.out
     records = lines(tmp_path / "out")
-    assert (records[0].size, records[0].window, records[20].size, records[20].window) == (416, 8, 416, 8)  # prompted
+    assert (records[0].size, records[0].window, records[12].size, records[12].window) == (416, 8, 416, 8)  # prompted
     assert (records[-1].size, records[-1].window) == (256, 2)  # no size is that quick
     steps = [record.scheduler for record in records]
     assert all(step is not None for step in steps)
@@ -232,12 +232,12 @@ def test_target_rate_changes_sizes_and_the_lines_say_why(sam2lite: Run, tmp_path
     assert smaller.output < 0
     found = summary(tmp_path / "out").adaptive
     assert found is not None
-    assert (found.target_fps, found.frames, sum(found.sizes.values())) == (100_000, 28, 28)
-    assert sum(found.reasons.values()) == 28
+    assert (found.target_fps, found.frames, sum(found.sizes.values())) == (100_000, 14, 14)
+    assert sum(found.reasons.values()) == 14
     assert found.on_target == 0.0
     for step, record in enumerate(records):
         labels = read_label_map(tmp_path / "out" / "masks" / f"{record.name}.png")
-        assert iou(labels, 1, pictures(30)[step][..., 0] == FIRST) > 0.9, step
+        assert iou(labels, 1, pictures(16)[step][..., 0] == FIRST) > 0.9, step
 
 
 def test_target_that_is_easily_reached_keeps_the_size(sam2lite: Run, clip: Path, tmp_path: Path) -> None:
