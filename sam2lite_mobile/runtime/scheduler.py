@@ -24,6 +24,11 @@ What each part adds, and why it is there:
   expected within 95 % of the target, down to the largest that is expected to reach it. The PID decides whether, when
   and in which direction; without costs it would try a larger size every few frames, fail, and come back.
 - **Cap** (`thermal_cap.py`): a hot device gives up size before it throttles.
+- **Window.** 2 to 8 frames, linear in the size, as the methodology has it. It is no lever of its own: graphs have
+  static shapes, so a frame takes the same time with any window, and beside one conditioning frame the bank holds the
+  last frame's tokens alone (J&F of Nano on dev is the same with 2 and 8, at 256 and at 512 px).
+
+docs/scheduler.md has what each part is worth, on a simulated device.
 
 A frame on which the user prompts runs at the largest size and window, and its time is not used. There is no clock: time
 stamps are passed in. A call is a function of the state and the measurement, in the order written here.
