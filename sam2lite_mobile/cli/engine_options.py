@@ -26,6 +26,11 @@ Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor thread
 Size = Annotated[int, typer.Option("--size", metavar="R", help="Input size: 256, 304, 352, 416, 464 or 512 pixels.")]
 Window = Annotated[int, typer.Option("--window", metavar="W", help="Memory window: 2 to 8 frames, plus the anchors.")]
 
+TargetFps = Annotated[
+    float | None,
+    typer.Option("--target-fps", metavar="N", help="Keep this rate: size and window change as the device allows."),
+]
+
 
 def engine_source(engine: str, *, checkpoint: Path | None, package: Path | None) -> Path | None:
     """The path that this engine takes, None for its default.
@@ -59,6 +64,18 @@ def check_settings(*, size: int, window: int) -> None:
         )
 
 
+def check_target_fps(target_fps: float, *, window: int) -> None:
+    """Raise ContractError for a rate that is none, or a memory window beside it: the scheduler chooses that, too."""
+    from sam2lite_mobile.contract import WINDOW_MAX
+
+    if not 0 < target_fps < float("inf"):
+        raise ContractError(explain("--target-fps", expected="more than 0", got=target_fps, do="pass frames a second"))
+    if window != WINDOW_MAX:
+        raise ContractError(
+            explain("--window with --target-fps", expected="none", got=window, do="leave it to the scheduler")
+        )
+
+
 @dataclass(frozen=True)
 class OpenEngine:
     """A warmed-up engine, and the SHA-256 of the checkpoint that its weights come from (None where nothing says)."""
@@ -76,10 +93,12 @@ def open_engine(
     size: int,
     window: int,
     bank_tokens: int | None = None,
+    all_sizes: bool = False,
 ) -> OpenEngine:
     """The engine that the options ask for, with the graphs of this input size loaded and run once.
 
-    bank_tokens: budget of the memory bank; None for the engine's own.
+    bank_tokens: budget of the memory bank; None for the engine's own. all_sizes: the graphs of the smaller sizes that
+    the engine has, too.
     Raises ContractError for a size or window that the contract or the engine does not have, and what `engine_source`
     and `create_engine` raise.
     """
@@ -92,7 +111,9 @@ def open_engine(
         raise ContractError(
             explain(f"engine {engine} --size", expected=" ".join(map(str, ready.sizes)), got=size, do="name one")
         )
-    ready.warm_up(size)
+    for each in ready.sizes:
+        if each == size or (all_sizes and each < size):
+            ready.warm_up(each)
     return OpenEngine(ready, weights_sha256(source))
 
 

@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sam2lite_mobile.cli.engine_options import Checkpoint, EngineName, Package, Size, Threads, Window, open_engine
+from sam2lite_mobile.cli.engine_options import (
+    Checkpoint,
+    EngineName,
+    Package,
+    Size,
+    TargetFps,
+    Threads,
+    Window,
+    open_engine,
+)
 from sam2lite_mobile.cli.memory_options import Budget, SelectionName, SelectionSeed, bank_tokens, memory_choice
 from sam2lite_mobile.contract import FULL_SIZE, WINDOW_MAX
 from sam2lite_mobile.errors import ContractError, explain
 
 if TYPE_CHECKING:
+    from sam2lite_mobile.evaluation.pacing import Pace
     from sam2lite_mobile.evaluation.prompting import PromptKind
 
 Data = Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder with JPEGImages/ and Annotations/.")]
@@ -38,6 +48,10 @@ Pictures = Annotated[
     Path | None,
     typer.Option("--pictures", metavar="DIR", help="Write DIR/SEQUENCE.jpg: frames on the way, and the worst one."),
 ]
+SwitchEvery = Annotated[
+    int | None,
+    typer.Option("--switch-every", metavar="N", min=1, help="Another size after every N frames, down and up again."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Keep the finished sequences of an interrupted run.")]
 
 
@@ -59,6 +73,8 @@ def evaluate(
     selection: SelectionName = "gate",
     selection_seed: SelectionSeed = None,
     threads: Threads = 1,
+    target_fps: TargetFps = None,
+    switch_every: SwitchEvery = None,
     prompt: Prompts = "mask",
     sequences: Sequences = None,
     max_frames: MaxFrames = None,
@@ -84,9 +100,13 @@ def evaluate(
     of J) and flicker (boundary that changes without motion, beside that of the annotation, in percent). FILE has the
     values of every frame, for `sam2lite report`.
 
+    With --target-fps the scheduler chooses sizes up to --size, and windows, by what frames take on this machine: the
+    score then depends on its speed and load. --switch-every shows what changes of the size cost, without a clock.
+
     Finished sequences are kept in FILE.partial until the end; --resume goes on from there if nothing else changed.
     """
     from sam2lite_mobile import __version__
+    from sam2lite_mobile.cli.engine_options import check_target_fps
     from sam2lite_mobile.cli.eval_table import print_result
     from sam2lite_mobile.cli.progress import frame_progress
     from sam2lite_mobile.evaluation.conditions import Conditions, engine_info, this_machine
@@ -95,13 +115,15 @@ def evaluate(
     from sam2lite_mobile.evaluation.results import PartialRun
     from sam2lite_mobile.evaluation.selection import Selection
 
-    kind = _prompt_kind(prompt)
+    kind = prompt_kind(prompt)
+    if target_fps is not None:
+        check_target_fps(target_fps, window=window)
     memory = memory_choice(selection, seed=selection_seed, budget=budget)
     layout = DavisLayout(data)
     names = layout.split(split)
     split_name = split if split == "all" else Path(split).stem
     if sequences is not None:
-        names = _subset(names, sequences, split=split)
+        names = subset(names, sequences, split=split)
         split_name = f"part of {split_name}"  # a score of a part must not pass for one of the split
     ready = open_engine(
         engine,
@@ -111,7 +133,9 @@ def evaluate(
         size=size,
         window=window,
         bank_tokens=bank_tokens(budget),
+        all_sizes=target_fps is not None or switch_every is not None,
     )
+    pace = _pace(target_fps, switch_every, sizes=tuple(each for each in ready.engine.sizes if each <= size))
     conditions = Conditions(
         package_version=__version__,
         data=data.resolve().name,
@@ -127,6 +151,8 @@ def evaluate(
         loop_frames=loop,
         engine=engine_info(ready.engine.describe(), ready.checkpoint_sha256),
         machine=this_machine(),
+        target_fps=target_fps,
+        switch_every=switch_every,
     )
     run = PartialRun.open(result, conditions, resume=resume)
     with frame_progress() as progress:
@@ -139,6 +165,7 @@ def evaluate(
             prompt=kind,
             window=window,
             memory=memory,
+            pace=pace,
             max_frames=max_frames,
             loop_frames=loop,
             flicker=flicker,
@@ -153,7 +180,23 @@ def evaluate(
     print_result(run.complete())
 
 
-def _prompt_kind(text: str) -> PromptKind:
+def _pace(target_fps: float | None, switch_every: int | None, *, sizes: tuple[int, ...]) -> Pace:
+    """How sizes go from frame to frame. Raises ContractError where both options are given, or one is impossible."""
+    from sam2lite_mobile.evaluation.pacing import FIXED, SwitchingPace, TargetPace
+
+    if target_fps is not None and switch_every is not None:
+        raise ContractError(
+            explain("sizes", expected="--target-fps or --switch-every", got="both", do="leave one of them out")
+        )
+    if switch_every is not None:
+        return SwitchingPace(switch_every, sizes)
+    if target_fps is None:
+        return FIXED
+    return TargetPace(target_fps, sizes)
+
+
+def prompt_kind(text: str) -> PromptKind:
+    """The kind of prompt that --prompt names. Raises ContractError for another word."""
     from sam2lite_mobile.evaluation.prompting import PromptKind
 
     try:
@@ -164,7 +207,8 @@ def _prompt_kind(text: str) -> PromptKind:
         ) from error
 
 
-def _subset(names: tuple[str, ...], text: str, *, split: str) -> tuple[str, ...]:
+def subset(names: tuple[str, ...], text: str, *, split: str) -> tuple[str, ...]:
+    """The sequences that --sequences names, in the order of the split. Raises ContractError for an unknown one."""
     wanted = [name.strip() for name in text.split(",") if name.strip()]
     for name in wanted:
         if name not in names:

@@ -62,8 +62,20 @@ def conditions_line(conditions: Conditions) -> str:
     """What the figures hold for, in one line."""
     engine, machine = conditions.engine, conditions.machine
     return (
-        f"{conditions.size} px, {memory_name(conditions)}, {engine.name} {engine.version} {engine.precision} "
+        f"{size_name(conditions)}, {memory_name(conditions)}, {engine.name} {engine.version} {engine.precision} "
         f"({engine.detail}), threads: {engine.threads}, {machine.processor}"
+    )
+
+
+def size_name(conditions: Conditions) -> str:
+    """The input size, and what changed it from frame to frame."""
+    size = f"{conditions.size} px"
+    if conditions.target_fps is not None:
+        return f"up to {size} for {conditions.target_fps:g} frames a second"
+    return (
+        size
+        if conditions.switch_every is None
+        else f"up to {size}, another size every {conditions.switch_every} frames"
     )
 
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from sam2lite_mobile.cli.engine_options import Checkpoint, EngineName, Package, Size, Threads, Window, open_engine
+from sam2lite_mobile.cli.engine_options import (
+    Checkpoint,
+    EngineName,
+    Package,
+    Size,
+    TargetFps,
+    Threads,
+    Window,
+    open_engine,
+)
 from sam2lite_mobile.cli.interrupt import INTERRUPTED
 from sam2lite_mobile.cli.prompt_options import check_reachable, expand_groups, parse_prompts
 from sam2lite_mobile.contract import FULL_SIZE, WINDOW_MAX
@@ -72,6 +81,7 @@ def track(
     size: Size = FULL_SIZE,
     window: Window = WINDOW_MAX,
     threads: Threads = 1,
+    target_fps: TargetFps = None,
     start_frame: StartFrame = 0,
     max_frames: MaxFrames = None,
     memory_cells: MemoryCells = False,
@@ -88,15 +98,22 @@ def track(
     Later frames, for corrections and new objects: --at 40 --point 88,61, or --point 88,61@40. Frames count from 0 in
     the source. Each --object goes back to the first frame.
 
+    With --target-fps, sizes from the smallest that the engine has up to --size, and windows, follow what a frame takes
+    (a tracker's step, without reading and writing files); all of them are loaded before the first frame. Frames with
+    prompts have the largest. frames.jsonl then says why each frame has its size.
+
     DIR gets masks/FRAME.png (palette PNG in DAVIS layout, pixel = object id), overlay.mp4, frames.jsonl (one line a
     frame) and summary.json. Ctrl-C ends the run after the current frame, keeps what is finished and exits with 130.
     """
+    from sam2lite_mobile.cli.engine_options import check_target_fps
     from sam2lite_mobile.cli.track_run import run_tracking
     from sam2lite_mobile.media.frames import FrameRange
     from sam2lite_mobile.media.output_folder import staged_folder
     from sam2lite_mobile.media.recording import RUN_FILES
     from sam2lite_mobile.media.source import open_source
 
+    if target_fps is not None:
+        check_target_fps(target_fps, window=window)
     schedule = parse_prompts(box or (), point or (), mask or (), start_frame=start_frame)
     frames = FrameRange(start_frame, max_frames)
     with (
@@ -105,7 +122,15 @@ def track(
     ):
         expected = max_frames if opened.frame_count is None else len(frames.indices(opened.frame_count))
         check_reachable(schedule, stop=None if expected is None else start_frame + expected)
-        ready = open_engine(engine, checkpoint=checkpoint, package=package, threads=threads, size=size, window=window)
+        ready = open_engine(
+            engine,
+            checkpoint=checkpoint,
+            package=package,
+            threads=threads,
+            size=size,
+            window=window,
+            all_sizes=target_fps is not None,
+        )
         summary = run_tracking(
             opened,
             schedule,
@@ -113,6 +138,7 @@ def track(
             folder=folder,
             size=size,
             window=window,
+            target_fps=target_fps,
             frames_expected=expected,
             memory_cells=memory_cells,
         )
@@ -123,10 +149,15 @@ def track(
 
 def _report(summary: TrackSummary, out: Path) -> None:
     """Say what was done; prompts that the video was too short for are a warning."""
+    from sam2lite_mobile.cli.track_summary import adaptive_line
+
     total = summary.latency_ms.get("total")
-    speed = "" if total is None else f", {total.p50:.1f} ms a frame (p50, {summary.engine.name}, {summary.size} px)"
+    size = f"{summary.size} px" if summary.adaptive is None else f"up to {summary.size} px"
+    speed = "" if total is None else f", {total.p50:.1f} ms a frame (p50, {summary.engine.name}, {size})"
     state = "interrupted after" if summary.interrupted else "tracked"
     typer.echo(f"{state} {_count(summary.frames, 'frame')}, {_count(len(summary.objects), 'object')}{speed}: {out}")
+    if summary.adaptive is not None:
+        typer.echo(adaptive_line(summary.adaptive))
     if summary.prompts_not_reached:
         frames = ", ".join(map(str, summary.prompts_not_reached))
         typer.secho(f"prompts not reached: frame {frames}", fg=typer.colors.YELLOW, err=True)

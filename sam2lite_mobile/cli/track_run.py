@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import perf_counter
 
 from sam2lite_mobile.cli.engine_options import OpenEngine
 from sam2lite_mobile.cli.interrupt import stop_on_interrupt
 from sam2lite_mobile.cli.progress import frame_progress
 from sam2lite_mobile.cli.prompt_options import PromptSchedule
-from sam2lite_mobile.cli.track_summary import TrackSummary, summarize_latency, summarize_objects, write_summary
+from sam2lite_mobile.cli.track_summary import (
+    TrackSummary,
+    summarize_adaptive,
+    summarize_latency,
+    summarize_objects,
+    write_summary,
+)
 from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.conditions import engine_info, this_machine
 from sam2lite_mobile.media.frames import FrameSource
 from sam2lite_mobile.media.recording import FrameRecord, TrackRecorder
+from sam2lite_mobile.runtime.adaptive_tracker import AdaptiveTracker
+from sam2lite_mobile.runtime.scheduler import Scheduler
 from sam2lite_mobile.runtime.tracker import Tracker
+
+SECOND_MS = 1000.0
 
 
 def run_tracking(
@@ -24,25 +35,36 @@ def run_tracking(
     folder: Path,
     size: int,
     window: int,
+    target_fps: float | None = None,
     frames_expected: int | None,
     memory_cells: bool = False,
 ) -> TrackSummary:
     """Track every frame of the source and write all files of the run into `folder`; the summary that was written.
 
-    The first Ctrl-C ends the loop after the current frame and leaves complete files. frames_expected: for the
-    progress bar, None where nobody knows. memory_cells: also record what the memory holds after each frame. Raises
-    DataError if the source has no frame or breaks, ContractError for a prompt that does not fit the frames.
+    target_fps: sizes up to `size`, and windows, are the scheduler's. The first Ctrl-C ends the loop after the current
+    frame and leaves complete files. frames_expected: for the progress bar, None where nobody knows. memory_cells: also
+    record what the memory holds after each frame. Raises DataError if the source has no frame or breaks, ContractError
+    for a prompt that does not fit the frames.
     """
     tracker = Tracker(opened.engine, size=size, window=window)
+    adaptive = None
+    if target_fps is not None:
+        sizes = tuple(each for each in opened.engine.sizes if each <= size)
+        adaptive = AdaptiveTracker(tracker, Scheduler(SECOND_MS / target_fps, sizes=sizes))
     records: list[FrameRecord] = []
     height = width = 0
     with stop_on_interrupt() as stop, TrackRecorder(folder) as recorder, frame_progress() as progress:
         task = progress.add_task(source.description, total=frames_expected)
         for frame in source:
             height, width = frame.image.shape[:2]
-            result = tracker.step(frame.image, prompts=schedule.get(frame.index))
+            prompts = schedule.get(frame.index)
+            if adaptive is None:
+                result = tracker.step(frame.image, prompts=prompts)
+            else:
+                result = adaptive.step(frame.image, time_ms=perf_counter() * SECOND_MS, prompts=prompts)
             held = {each: tracker.memory_cells(each) for each in result.objects} if memory_cells else None
-            records.append(recorder.write(frame, result, memory_cells=held))
+            decision = None if adaptive is None else adaptive.decision
+            records.append(recorder.write(frame, result, decision=decision, memory_cells=held))
             progress.advance(task)
             if stop.requested:
                 break
@@ -63,6 +85,7 @@ def run_tracking(
         engine=engine_info(opened.engine.describe(), opened.checkpoint_sha256),
         machine=this_machine(),
         latency_ms=summarize_latency(records),
+        adaptive=None if target_fps is None else summarize_adaptive(records, target_fps=target_fps),
     )
     write_summary(folder, summary)
     return summary

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -10,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from sam2lite_mobile import __version__
+from sam2lite_mobile.evaluation.adaptive.step_response import ON_TARGET
 from sam2lite_mobile.evaluation.conditions import EngineInfo, Machine
 from sam2lite_mobile.evaluation.latency import TIMER_SCOPE, Percentiles, percentiles
 from sam2lite_mobile.media.atomic_file import replace_file
@@ -29,8 +32,28 @@ class ObjectSummary(Struct, frozen=True, forbid_unknown_fields=True):
     mean_area_share: float
 
 
+class AdaptiveSummary(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the scheduler did. Frames with an object and without a prompt count; shares are of these.
+
+    on_target: share of them within 10 % of the target time. fps: frames over the sum of their times. sizes, reasons:
+    frames by size and by reason. changes: of the size. mean_window: frames.
+    """
+
+    target_fps: float
+    fps: float
+    frames: int
+    on_target: float
+    sizes: dict[int, int]
+    changes: int
+    mean_window: float
+    reasons: dict[str, int]
+
+
 class TrackSummary(Struct, frozen=True, forbid_unknown_fields=True):
-    """A finished or interrupted run. Frames are indices in the source; times leave out frames without objects."""
+    """A finished or interrupted run. Frames are indices in the source; times leave out frames without objects.
+
+    adaptive: of a run with a target rate, else null; `size` is then the largest.
+    """
 
     source: str
     width: int
@@ -46,6 +69,7 @@ class TrackSummary(Struct, frozen=True, forbid_unknown_fields=True):
     engine: EngineInfo
     machine: Machine
     latency_ms: dict[str, Percentiles]
+    adaptive: AdaptiveSummary | None = None
     timer: str = TIMER_SCOPE
     package_version: str = __version__
     schema_version: int = SCHEMA_VERSION
@@ -68,6 +92,32 @@ def summarize_latency(records: Sequence[FrameRecord]) -> dict[str, Percentiles]:
             for stage, value in record.latency_ms.items():
                 stages.setdefault(stage, []).append(value)
     return {stage: percentiles(values) for stage, values in stages.items()}
+
+
+def summarize_adaptive(records: Sequence[FrameRecord], *, target_fps: float) -> AdaptiveSummary:
+    """What the scheduler did in a run. Without a frame that counts, figures are 0."""
+    counted = [each for each in records if each.objects and not any(one.prompted for one in each.objects)]
+    times_ms = [each.latency_ms["total"] for each in counted]
+    limit_ms = ON_TARGET * 1000.0 / target_fps
+    return AdaptiveSummary(
+        target_fps=target_fps,
+        fps=1000.0 * len(times_ms) / sum(times_ms) if sum(times_ms) > 0 else 0.0,
+        frames=len(counted),
+        on_target=float(np.mean([time_ms <= limit_ms for time_ms in times_ms])) if times_ms else 0.0,
+        sizes=dict(sorted(Counter(each.size for each in counted).items())),
+        changes=sum(one.size != other.size for one, other in pairwise(counted)),
+        mean_window=float(np.mean([each.window for each in counted])) if counted else 0.0,
+        reasons=dict(sorted(Counter(each.scheduler.reason for each in counted if each.scheduler).items())),
+    )
+
+
+def adaptive_line(adaptive: AdaptiveSummary) -> str:
+    """What the scheduler did, in a line."""
+    sizes = ", ".join(f"{frames} at {size} px" for size, frames in adaptive.sizes.items())
+    return (
+        f"target {adaptive.target_fps:g} frames a second, got {adaptive.fps:.1f}; {adaptive.on_target:.0%} of "
+        f"{adaptive.frames} frames on target; {sizes}; size changed {adaptive.changes} times"
+    )
 
 
 def write_summary(folder: Path, summary: TrackSummary) -> None:

@@ -39,7 +39,9 @@ class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
 
     budget: tokens of the memory bank; None keeps every token of every frame, whatever the window. selection: what
     scored the tokens, None without a budget. selection_seed: of the random selection, else None. loop_frames: frames
-    that were tracked of each clip, forth and back; None: once forth.
+    that were tracked of each clip, forth and back; None: once forth. target_fps: sizes and windows are the scheduler's,
+    for this rate. switch_every: another size after so many frames. With either, `size` and `window` are those of a
+    prompted frame.
     """
 
     package_version: str
@@ -57,6 +59,8 @@ class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
     machine: Machine
     timer: str = TIMER_SCOPE
     loop_frames: int | None = None
+    target_fps: Annotated[float, Meta(gt=0)] | None = None
+    switch_every: Annotated[int, Meta(ge=1)] | None = None
 
 
 def engine_info(description: EngineDescription, checkpoint_sha256: str | None) -> EngineInfo:

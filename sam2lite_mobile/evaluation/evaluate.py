@@ -17,6 +17,7 @@ from sam2lite_mobile.evaluation.datasets import DavisLayout, SequenceFrame, read
 from sam2lite_mobile.evaluation.davis import boundary_measure, region_similarity
 from sam2lite_mobile.evaluation.flicker import Change, FlickerMeter
 from sam2lite_mobile.evaluation.memory_choice import MemoryChoice, choosing_tracker
+from sam2lite_mobile.evaluation.pacing import FIXED, Pace
 from sam2lite_mobile.evaluation.prompting import PromptKind, prompt_from_mask
 from sam2lite_mobile.evaluation.results import ObjectScores, ResidentSample, SequenceResult, sequence_result
 from sam2lite_mobile.evaluation.sequence_picture import SequencePicture
@@ -74,6 +75,7 @@ def evaluate_sequences(
     prompt: PromptKind = PromptKind.MASK,
     window: int = WINDOW_MAX,
     memory: MemoryChoice = BY_GATE,
+    pace: Pace = FIXED,
     max_frames: int | None = None,
     loop_frames: int | None = None,
     flicker: bool = False,
@@ -92,6 +94,7 @@ def evaluate_sequences(
             prompt=prompt,
             window=window,
             memory=memory,
+            pace=pace,
             max_frames=max_frames,
             loop_frames=loop_frames,
             flicker=flicker,
@@ -111,6 +114,7 @@ def evaluate_sequence(
     prompt: PromptKind = PromptKind.MASK,
     window: int = WINDOW_MAX,
     memory: MemoryChoice = BY_GATE,
+    pace: Pace = FIXED,
     max_frames: int | None = None,
     loop_frames: int | None = None,
     flicker: bool = False,
@@ -127,11 +131,12 @@ def evaluate_sequence(
     appears in the last two frames has no evaluated frame and is left out.
 
     size, window: input size R in pixels and memory window in frames. memory: which tokens are kept, of as many as the
-    engine's bank holds. max_frames: only so many frames are used, as if the sequence ended there. loop_frames: those
-    are gone through forth and back until so many frames are tracked, and the process's memory is told on the way.
-    flicker: also measure it (`flicker.py`), which takes about as long as tracking does. memory_cells: also keep what
-    the memory held after each frame. save_masks: label maps are written to SAVE_MASKS/SEQUENCE/FRAME.png, those of the
-    first time that a looped clip shows the frame. pictures: folder for SEQUENCE.jpg (`sequence_picture.py`).
+    engine's bank holds. pace: sizes and windows from frame to frame, if not these. max_frames: only so many frames are
+    used, as if the sequence ended there. loop_frames: those are gone through forth and back until so many frames are
+    tracked, and the process's memory is told on the way. flicker: also measure it (`flicker.py`), which takes about as
+    long as tracking does. memory_cells: also keep what the memory held after each frame. save_masks: label maps are
+    written to SAVE_MASKS/SEQUENCE/FRAME.png, those of the first time that a looped clip shows the frame. pictures:
+    folder for SEQUENCE.jpg (`sequence_picture.py`).
     Raises DataError for a broken data set, ContractError for an option that the contract does not have.
     """
     if max_frames is not None and max_frames < FRAMES_MIN:
@@ -145,12 +150,14 @@ def evaluate_sequence(
         )
     frames = clip if loop_frames is None else forth_and_back(clip, loop_frames)
     tracker = choosing_tracker(engine, memory, size=size, window=window, timer=time.perf_counter)
+    step = pace.step_of(tracker)
     tracks: dict[int, _Track] = {}
+    sizes: list[int] = []
     latency_ms: dict[str, list[float]] = {}
     picture = None if pictures is None else SequencePicture(len(frames))
     meter = FlickerMeter() if flicker else None
     resident: list[ResidentSample] = []
-    sampled = {round(float(step)) for step in np.linspace(0, len(frames) - 1, RESIDENT_SAMPLES + 1)}
+    sampled = {round(float(place)) for place in np.linspace(0, len(frames) - 1, RESIDENT_SAMPLES + 1)}
     for index, frame in enumerate(frames):
         image, truth = read_frame(frame.image), read_mask(frame.annotation)
         _check_annotation(f"{sequence} frame {frame.name}", truth, image)
@@ -162,7 +169,8 @@ def evaluate_sequence(
         predicted = np.zeros(truth.shape, dtype=np.uint8)
         if tracks:
             prompts = {object_id: prompt_from_mask(truth == object_id, prompt) for object_id in appearing}
-            result = tracker.step(image, prompts=prompts or None)
+            result = step(image, prompts or None)
+            sizes.append(result.size)
             predicted = exclusive_label_map(result.objects.values(), *truth.shape)
             for stage, value in result.latency_ms.items():
                 latency_ms.setdefault(stage, []).append(value)
@@ -201,6 +209,7 @@ def evaluate_sequence(
         latency_ms=latency_ms,
         frame_names=[frame.name for frame in frames],
         resident=resident or None,
+        sizes=sizes,
     )
 
 

@@ -68,6 +68,8 @@ class SequenceResult(Struct, frozen=True, forbid_unknown_fields=True):
     """Scores and times of one sequence. `j`, `f`, `stability` are means over its objects; `latency_ms` has one value
     a frame. frame_names: names of the frames as files, in the order they were tracked in. resident: memory of the
     process on the way, first and last frame included; None unless the clip was looped.
+
+    sizes: input size of each frame, where it changed; else empty, as in files from before there were changes.
     """
 
     name: str
@@ -82,6 +84,7 @@ class SequenceResult(Struct, frozen=True, forbid_unknown_fields=True):
     stability: Stability | None = None
     frame_names: list[str] | None = None
     resident: list[ResidentSample] | None = None
+    sizes: list[Count] = []
 
 
 class Summary(Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,8 +131,9 @@ def sequence_result(
     latency_ms: Mapping[str, Sequence[float]],
     frame_names: Sequence[str] | None = None,
     resident: Sequence[ResidentSample] | None = None,
+    sizes: Sequence[int] = (),
 ) -> SequenceResult:
-    """Scores of a sequence: means over its objects. shape: (height, width) of its frames."""
+    """Scores of a sequence: means over its objects. shape: (height, width) of its frames. sizes: of every frame."""
     j, f = _mean_measures(objects)
     return SequenceResult(
         name=name,
@@ -144,6 +148,7 @@ def sequence_result(
         stability=stability_of(objects),
         frame_names=None if frame_names is None else list(frame_names),
         resident=None if resident is None else list(resident),
+        sizes=list(sizes) if len(set(sizes)) > 1 else [],
     )
 
 

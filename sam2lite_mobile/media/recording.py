@@ -17,6 +17,7 @@ from sam2lite_mobile.media.frames import Frame
 from sam2lite_mobile.media.label_maps import exclusive_label_map, write_label_map
 from sam2lite_mobile.media.overlay import draw_overlay
 from sam2lite_mobile.media.video_writer import VideoWriter
+from sam2lite_mobile.runtime.scheduler import Decision
 from sam2lite_mobile.runtime.tracker import FrameResult
 
 MASKS, OVERLAY, FRAMES, SUMMARY = "masks", "overlay.mp4", "frames.jsonl", "summary.json"
@@ -42,8 +43,27 @@ class ObjectRecord(Struct, frozen=True, forbid_unknown_fields=True):
     memory_cells: dict[int, CellBits] | UnsetType = UNSET
 
 
+class SchedulerRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a frame has its size: the scheduler's decision after the frame before it; see `runtime/scheduler.py`.
+
+    reason: words of `Reason`. scale: 0.5..1. thermal: 0..3. The others are of the loop's step, null where it made none.
+    """
+
+    reason: str
+    scale: float
+    thermal: int
+    actual_ms: float | None
+    error: float | None
+    integral: float | None
+    derivative: float | None
+    output: float | None
+
+
 class FrameRecord(Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of frames.jsonl: a frame's place in the source, the settings it was tracked with, times and objects."""
+    """One line of frames.jsonl: a frame's place in the source, the settings it was tracked with, times and objects.
+
+    scheduler: of a run with a target rate, else null.
+    """
 
     frame: int
     name: str
@@ -52,6 +72,7 @@ class FrameRecord(Struct, frozen=True, forbid_unknown_fields=True):
     window: int
     latency_ms: dict[str, float]
     objects: list[ObjectRecord]
+    scheduler: SchedulerRecord | None = None
 
 
 HeldCells = Mapping[int, Mapping[int, NDArray[np.int64]]]
@@ -67,18 +88,25 @@ class TrackRecorder:
         self._lines = (folder / FRAMES).open("xb")
         self._video = VideoWriter(folder / OVERLAY)
 
-    def write(self, frame: Frame, result: FrameResult, *, memory_cells: HeldCells | None = None) -> FrameRecord:
+    def write(
+        self,
+        frame: Frame,
+        result: FrameResult,
+        *,
+        decision: Decision | None = None,
+        memory_cells: HeldCells | None = None,
+    ) -> FrameRecord:
         """Write one frame's mask, picture and line; gives back what the line holds.
 
         In the mask file objects compete for pixels, so each pixel has one id; `area_share` counts the object's own
-        mask. memory_cells: what each object's memory holds, if that is to be recorded. Raises DataError if the disk is
-        full.
+        mask. decision: what the scheduler chose the frame's size by. memory_cells: what each object's memory holds, if
+        that is to be recorded. Raises DataError if the disk is full.
         """
         height, width = frame.image.shape[:2]
         labels = exclusive_label_map(result.objects.values(), height, width)
         write_label_map(self._masks / f"{frame.name}.png", labels)
         self._video.write(draw_overlay(frame.image, labels), frame.time_s)
-        record = frame_record(frame, result, memory_cells=memory_cells)
+        record = frame_record(frame, result, decision=decision, memory_cells=memory_cells)
         self._lines.write(msgspec.json.encode(record) + b"\n")
         self._lines.flush()
         return record
@@ -97,7 +125,13 @@ class TrackRecorder:
         self.close()
 
 
-def frame_record(frame: Frame, result: FrameResult, *, memory_cells: HeldCells | None = None) -> FrameRecord:
+def frame_record(
+    frame: Frame,
+    result: FrameResult,
+    *,
+    decision: Decision | None = None,
+    memory_cells: HeldCells | None = None,
+) -> FrameRecord:
     """The line of frames.jsonl for a tracked frame; times are rounded to microseconds."""
     first = frame.index - result.frame_index  # the tracker counts from the first frame that was read
     objects = [
@@ -121,6 +155,21 @@ def frame_record(frame: Frame, result: FrameResult, *, memory_cells: HeldCells |
         window=result.window,
         latency_ms={stage: round(value, 3) for stage, value in result.latency_ms.items()},
         objects=objects,
+        scheduler=None if decision is None else scheduler_record(decision),
+    )
+
+
+def scheduler_record(decision: Decision) -> SchedulerRecord:
+    """A decision as it is written down; size and window are the frame's own fields."""
+    return SchedulerRecord(
+        reason=str(decision.reason),
+        scale=decision.scale,
+        thermal=decision.thermal,
+        actual_ms=decision.actual_ms,
+        error=decision.error,
+        integral=decision.integral,
+        derivative=decision.derivative,
+        output=decision.output,
     )
 
 

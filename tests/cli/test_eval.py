@@ -172,3 +172,32 @@ def test_wrong_calls_are_one_line(
     assert message in call.err
     assert call.err.count("\n") == 1
     assert not (tmp_path / "r.json").exists()
+
+
+def test_sizes_can_be_switched_every_few_frames(sam2lite: Run, data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    call = sam2lite("eval", "--data", data, "--json", path, "--engine", "scripted", "--size", 352, "--switch-every", 2)
+    assert call.status == 0, call.err
+    result = read_result(path)
+    assert (result.conditions.switch_every, result.conditions.target_fps) == (2, None)
+    assert [sequence.sizes for sequence in result.sequences] == [[352, 352, 304, 304, 256]] * 3
+    assert result.summary is not None
+    assert result.summary.jf_mean > 0.8
+    assert "up to 352 px, another size every 2 frames" in call.out.replace("\n", " ")
+
+
+def test_sizes_can_follow_a_target_rate(sam2lite: Run, data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    arguments = ("eval", "--data", data, "--json", path, "--engine", "scripted", "--size", 512)
+    assert sam2lite(*arguments, "--target-fps", 100_000).status == 0
+    result = read_result(path)
+    assert result.conditions.target_fps == 100_000
+    assert all(sequence.sizes[0] == 512 and sequence.sizes[-1] < 512 for sequence in result.sequences)
+
+
+def test_switching_and_a_target_are_refused_together(sam2lite: Run, data: Path, tmp_path: Path) -> None:
+    arguments = ("eval", "--data", data, "--json", tmp_path / "r.json", *FAST)
+    call = sam2lite(*arguments, "--target-fps", 5, "--switch-every", 5)
+    assert (call.status, "sizes: expected --target-fps or --switch-every, got both" in call.err) == (2, True)
+    call = sam2lite(*arguments, "--target-fps", -1)
+    assert (call.status, "--target-fps: expected more than 0" in call.err) == (2, True)

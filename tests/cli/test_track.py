@@ -229,3 +229,60 @@ def test_memory_cells_are_recorded_by_frame_of_the_source_where_asked_for(
         assert isinstance(found.memory_cells, dict)
         by_age = {record.frame - source: len(cells_of(bits)) for source, bits in found.memory_cells.items()}
         assert by_age == found.tokens_by_age
+
+
+def test_target_rate_changes_sizes_and_the_lines_say_why(sam2lite: Run, tmp_path: Path) -> None:
+    clip = write_pictures(tmp_path / "clip", pictures(16))
+    arguments = ("--box", "32,32,128,128", "--at", 12, "--point", "130,80", "--engine", "scripted")
+    call = sam2lite("track", clip, *arguments, "--target-fps", 100_000, "--size", 416, "--out", tmp_path / "out")
+    assert call.status == 0, call.err
+    assert "target 100000 frames a second, got " in call.out
+    records = lines(tmp_path / "out")
+    assert (records[0].size, records[0].window, records[12].size, records[12].window) == (416, 8, 416, 8)  # prompted
+    assert (records[-1].size, records[-1].window) == (256, 2)  # no size is that quick
+    steps = [record.scheduler for record in records]
+    assert all(step is not None for step in steps)
+    assert steps[0] is not None
+    assert (steps[0].reason, steps[0].error) == ("frame not counted", None)
+    smaller = next(step for step in steps if step is not None and step.reason == "too slow: smaller size")
+    assert smaller.error == -1.0
+    assert smaller.output is not None
+    assert smaller.output < 0
+    found = summary(tmp_path / "out").adaptive
+    assert found is not None
+    assert (found.target_fps, found.frames, sum(found.sizes.values())) == (100_000, 14, 14)
+    assert sum(found.reasons.values()) == 14
+    assert found.on_target == 0.0
+    for step, record in enumerate(records):
+        labels = read_label_map(tmp_path / "out" / "masks" / f"{record.name}.png")
+        assert iou(labels, 1, pictures(16)[step][..., 0] == FIRST) > 0.9, step
+
+
+def test_target_that_is_easily_reached_keeps_the_size(sam2lite: Run, clip: Path, tmp_path: Path) -> None:
+    call = sam2lite("track", clip, "--box", "32,32,128,128", "--target-fps", 0.01, "--out", tmp_path / "out", *FAST)
+    assert call.status == 0, call.err
+    assert {record.size for record in lines(tmp_path / "out")} == {256}
+    found = summary(tmp_path / "out").adaptive
+    assert found is not None
+    assert (found.on_target, found.changes) == (1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--target-fps", 0), "--target-fps: expected more than 0, got 0.0"),
+        (("--target-fps", "nan"), "--target-fps: expected more than 0, got nan"),
+        (("--target-fps", 10, "--window", 4), "--window with --target-fps: expected none, got 4"),
+    ],
+)
+def test_impossible_target_is_refused(
+    sam2lite: Run, clip: Path, tmp_path: Path, options: tuple[object, ...], message: str
+) -> None:
+    call = sam2lite("track", clip, "--box", "32,32,128,128", "--out", tmp_path / "out", *options, *FAST)
+    assert (call.status, message in call.err, (tmp_path / "out").exists()) == (2, True, False)
+
+
+def test_without_a_target_nothing_is_said_of_the_scheduler(sam2lite: Run, clip: Path, tmp_path: Path) -> None:
+    assert sam2lite("track", clip, "--box", "32,32,128,128", "--out", tmp_path / "out", *FAST).status == 0
+    assert summary(tmp_path / "out").adaptive is None
+    assert all(record.scheduler is None for record in lines(tmp_path / "out"))
