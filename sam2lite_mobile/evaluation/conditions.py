@@ -41,7 +41,7 @@ class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
     scored the tokens, None without a budget. selection_seed: of the random selection, else None. loop_frames: frames
     that were tracked of each clip, forth and back; None: once forth. target_fps: sizes and windows are the scheduler's,
     for this rate. switch_every: another size after so many frames. With either, `size` and `window` are those of a
-    prompted frame.
+    prompted frame. processes: that shared the sequences, which times may depend on.
     """
 
     package_version: str
@@ -61,6 +61,7 @@ class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
     loop_frames: int | None = None
     target_fps: Annotated[float, Meta(gt=0)] | None = None
     switch_every: Annotated[int, Meta(ge=1)] | None = None
+    processes: Annotated[int, Meta(ge=1)] = 1
 
 
 def engine_info(description: EngineDescription, checkpoint_sha256: str | None) -> EngineInfo:
