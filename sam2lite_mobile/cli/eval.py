@@ -168,7 +168,7 @@ def evaluate(
         selection_seed=memory.seed if memory.selection is Selection.RANDOM else None,
         max_frames=max_frames,
         loop_frames=loop,
-        engine=engine_info(ready.engine.describe(), ready.checkpoint_sha256),
+        engine=engine_info(ready.engine.describe(), ready.checkpoint_sha256, files_bytes=ready.files_bytes),
         machine=this_machine(),
         target_fps=target_fps,
         switch_every=switch_every,

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def join(result: Result, parts: Parts = None) -> None:
-    """Make one result of the parts of an evaluation, and print it.
+    """Make one result of the parts of an evaluation in several processes.
 
     The parts must have the same conditions, and every sequence once. The result is the one of a single process but for
     times. The parts stay where they are.
