@@ -78,10 +78,13 @@ def check_target_fps(target_fps: float, *, window: int) -> None:
 
 @dataclass(frozen=True)
 class OpenEngine:
-    """A warmed-up engine, and the SHA-256 of the checkpoint that its weights come from (None where nothing says)."""
+    """A warmed-up engine, the SHA-256 of the checkpoint that its weights come from (None where nothing says), and the
+    bytes of the checkpoint or of the package (None without either).
+    """
 
     engine: Engine
     checkpoint_sha256: str | None
+    files_bytes: int | None = None
 
 
 def open_engine(
@@ -103,6 +106,7 @@ def open_engine(
     and `create_engine` raise.
     """
     from sam2lite_mobile.engines import create_engine
+    from sam2lite_mobile.evaluation.conditions import files_bytes
 
     check_settings(size=size, window=window)
     source = engine_source(engine, checkpoint=checkpoint, package=package)
@@ -114,7 +118,7 @@ def open_engine(
     for each in ready.sizes:
         if each == size or (all_sizes and each < size):
             ready.warm_up(each)
-    return OpenEngine(ready, weights_sha256(source))
+    return OpenEngine(ready, weights_sha256(source), None if source is None else files_bytes(source))
 
 
 def weights_sha256(source: Path | None) -> str | None:

@@ -22,8 +22,10 @@ from sam2lite_mobile.contract import FULL_SIZE, WINDOW_MAX
 from sam2lite_mobile.errors import ContractError, explain
 
 if TYPE_CHECKING:
+    from sam2lite_mobile.evaluation.conditions import Conditions
     from sam2lite_mobile.evaluation.pacing import Pace
     from sam2lite_mobile.evaluation.prompting import PromptKind
+    from sam2lite_mobile.evaluation.shards import Shard
 
 Data = Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder with JPEGImages/ and Annotations/.")]
 Split = Annotated[
@@ -51,6 +53,12 @@ Pictures = Annotated[
 SwitchEvery = Annotated[
     int | None,
     typer.Option("--switch-every", metavar="N", min=1, help="Another size after every N frames, down and up again."),
+]
+Shards = Annotated[
+    int | None, typer.Option("--shards", metavar="N", min=1, help="Evaluate in N calls; `sam2lite join` joins them.")
+]
+ShardIndex = Annotated[
+    int | None, typer.Option("--shard", metavar="I", min=0, help="Which of the --shards this call is, from 0.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Keep the finished sequences of an interrupted run.")]
 
@@ -83,6 +91,8 @@ def evaluate(
     memory_cells: MemoryCells = False,
     save_masks: SaveMasks = None,
     pictures: Pictures = None,
+    shards: Shards = None,
+    shard: ShardIndex = None,
     resume: Resume = False,
 ) -> None:
     """Measure J and F on sequences in DAVIS layout.
@@ -104,6 +114,10 @@ def evaluate(
     score then depends on its speed and load. --switch-every shows what changes of the size cost, without a clock.
 
     Finished sequences are kept in FILE.partial until the end; --resume goes on from there if nothing else changed.
+
+    Under torchrun each process takes a share of the sequences, balanced by frames, and the first one joins the parts.
+    Machines that share only a folder take one of --shards each, and `sam2lite join FILE` makes one result of their
+    FILE.shard-I-of-N. Scores are those of a single process; times are of processes that run side by side.
     """
     from sam2lite_mobile import __version__
     from sam2lite_mobile.cli.engine_options import check_target_fps
@@ -114,7 +128,9 @@ def evaluate(
     from sam2lite_mobile.evaluation.evaluate import evaluate_sequences
     from sam2lite_mobile.evaluation.results import PartialRun
     from sam2lite_mobile.evaluation.selection import Selection
+    from sam2lite_mobile.evaluation.shards import frames_of, share
 
+    mine, launched = _shard(shards, shard)
     kind = prompt_kind(prompt)
     if target_fps is not None:
         check_target_fps(target_fps, window=window)
@@ -125,6 +141,9 @@ def evaluate(
     if sequences is not None:
         names = subset(names, sequences, split=split)
         split_name = f"part of {split_name}"  # a score of a part must not pass for one of the split
+    part = None
+    if mine.count > 1:
+        part = share(mine, frames_of(layout, names, max_frames=max_frames, loop_frames=loop))
     ready = open_engine(
         engine,
         checkpoint=checkpoint,
@@ -149,12 +168,13 @@ def evaluate(
         selection_seed=memory.seed if memory.selection is Selection.RANDOM else None,
         max_frames=max_frames,
         loop_frames=loop,
-        engine=engine_info(ready.engine.describe(), ready.checkpoint_sha256),
+        engine=engine_info(ready.engine.describe(), ready.checkpoint_sha256, files_bytes=ready.files_bytes),
         machine=this_machine(),
         target_fps=target_fps,
         switch_every=switch_every,
+        processes=mine.count,
     )
-    run = PartialRun.open(result, conditions, resume=resume)
+    run = PartialRun.open(mine.path(result), conditions, resume=resume, part=part)
     with frame_progress() as progress:
         tasks = {name: progress.add_task(name, total=None, visible=False) for name in run.missing}
         for finished in evaluate_sequences(
@@ -177,7 +197,53 @@ def evaluate(
             ),
         ):
             run.add(finished)
-    print_result(run.complete())
+    complete = run.complete()
+    if mine.count == 1:
+        print_result(complete)
+    elif not launched:
+        typer.echo(f"written: {mine.path(result)}; when all {mine.count} are there: sam2lite join {result}")
+    else:
+        _join_launched(result, mine, conditions)
+
+
+def _shard(shards: int | None, index: int | None) -> tuple[Shard, bool]:
+    """Which process this is, and whether torchrun started it. Raises ContractError for options that do not fit."""
+    from sam2lite_mobile.evaluation.launched import launched_shard
+    from sam2lite_mobile.evaluation.shards import WHOLE, Shard
+
+    launched = launched_shard()
+    given = shards is not None or index is not None
+    if launched is not None and given:
+        raise ContractError(
+            explain("--shards", expected="none under torchrun", got="both", do="leave the options or torchrun out")
+        )
+    if launched is not None:
+        return launched, True
+    if not given:
+        return WHOLE, False
+    if shards is None or index is None:
+        missing = "--shards" if shards is None else "--shard"
+        raise ContractError(
+            explain("shard", expected="--shards N and --shard I", got=f"no {missing}", do="name both, or neither")
+        )
+    return Shard(index, shards), False
+
+
+def _join_launched(result: Path, mine: Shard, conditions: Conditions) -> None:
+    """In the first process: wait until the part of every process is written, join them and remove the parts."""
+    from sam2lite_mobile.cli.eval_table import print_result
+    from sam2lite_mobile.evaluation.launched import wait_for_parts
+    from sam2lite_mobile.evaluation.results import write_result
+    from sam2lite_mobile.evaluation.shards import join
+
+    if mine.index > 0:
+        return
+    paths = mine.all_paths(result)
+    joined = join(wait_for_parts(paths, conditions), names=[path.name for path in paths])
+    write_result(result, joined)
+    for path in paths:
+        path.unlink()
+    print_result(joined)
 
 
 def _pace(target_fps: float | None, switch_every: int | None, *, sizes: tuple[int, ...]) -> Pace:

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sam2lite_mobile.evaluation.conditions import Conditions
+from sam2lite_mobile.evaluation.energy import Energy
 from sam2lite_mobile.evaluation.latency import Percentiles, frames_per_second
-from sam2lite_mobile.evaluation.results import EvaluationResult, Measure, ResidentSample, stability_of
+from sam2lite_mobile.evaluation.results import EvaluationResult, Measure, ResidentSample, Summary, stability_of
 from sam2lite_mobile.evaluation.stability import Stability
 
 COLUMNS = ("J&F", "J", "recall", "decay", "F", "recall", "decay")
@@ -46,9 +47,36 @@ def print_result(result: EvaluationResult, console: Console | None = None) -> No
         speed = f"{times}, {frames_per_second(total):.1f} frames a second"
         output.print(f"{speed} ({result.conditions.timer})", highlight=False, markup=False)
         output.print(_stages(summary.latency_ms))
+    for line in cost_lines(summary, result.conditions.engine.files_bytes):
+        output.print(line, highlight=False, markup=False)
     for sequence in result.sequences:
         if sequence.resident:
             output.print(_resident_line(sequence.name, sequence.resident), highlight=False, markup=False)
+
+
+def cost_lines(summary: Summary, files_bytes: int | None) -> list[str]:
+    """Memory and energy in a line each; none where they were not measured. files_bytes: of the engine's files."""
+    lines = []
+    if (memory := summary.memory) is not None:
+        lines.append(
+            f"resident memory: {memory.loaded_bytes / 1e6:.1f} MB with the engine loaded, at most "
+            f"{memory.peak_bytes / 1e6:.1f} MB, scoring included"
+            + ("" if files_bytes is None else f"; files of the engine: {files_bytes / 1e6:.1f} MB")
+        )
+    if (energy := summary.energy) is not None:
+        how = "the processors' counters" if energy.watts_per_core is None else _model_words(energy)
+        lines.append(
+            f"energy: {energy.watt_hours:.2f} Wh for {energy.video_minutes:g} minutes of video at "
+            f"{energy.video_fps:g} frames a second, {energy.joules_per_frame:.2f} J a frame ({how})"
+        )
+    return lines
+
+
+def _model_words(energy: Energy) -> str:
+    return (
+        f"model: {energy.processor_s_per_frame:.3f} processor seconds a frame times {energy.watts_per_core:g} W of a "
+        "busy core, not measured"
+    )
 
 
 def table_title(conditions: Conditions) -> str:

@@ -19,6 +19,7 @@ from sam2lite_mobile.errors import Sam2LiteError
 COMMANDS: dict[str, str] = {
     "track": "Track objects through a video, a folder of pictures or a camera.",
     "eval": "Measure J and F on sequences in DAVIS layout.",
+    "join": "Make one result of the parts of an evaluation in several processes.",
     "compare": "Compare two evaluations sequence by sequence, with an interval for their difference.",
     "report": "Write results of eval, bench, ablate and track as one HTML page.",
     "bench": "Time a frame of students and packages, stage by stage, beside EdgeTAM's.",

@@ -15,7 +15,10 @@ from sam2lite_mobile.runtime.engine import EngineDescription
 
 
 class EngineInfo(Struct, frozen=True, forbid_unknown_fields=True):
-    """What ran: the engine's own description, and the hash of its weights where it is known."""
+    """What ran: the engine's own description, and the hash of its weights where it is known.
+
+    files_bytes: of the checkpoint, or of all files of the package, whatever sizes it has; None where not known.
+    """
 
     name: str
     precision: str
@@ -23,6 +26,7 @@ class EngineInfo(Struct, frozen=True, forbid_unknown_fields=True):
     version: str
     detail: str
     checkpoint_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None
+    files_bytes: Annotated[int, Meta(ge=0)] | None = None
 
 
 class Machine(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +45,7 @@ class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
     scored the tokens, None without a budget. selection_seed: of the random selection, else None. loop_frames: frames
     that were tracked of each clip, forth and back; None: once forth. target_fps: sizes and windows are the scheduler's,
     for this rate. switch_every: another size after so many frames. With either, `size` and `window` are those of a
-    prompted frame.
+    prompted frame. processes: that shared the sequences, which times may depend on.
     """
 
     package_version: str
@@ -61,10 +65,13 @@ class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
     loop_frames: int | None = None
     target_fps: Annotated[float, Meta(gt=0)] | None = None
     switch_every: Annotated[int, Meta(ge=1)] | None = None
+    processes: Annotated[int, Meta(ge=1)] = 1
 
 
-def engine_info(description: EngineDescription, checkpoint_sha256: str | None) -> EngineInfo:
-    """An engine's description with the hash of its weights."""
+def engine_info(
+    description: EngineDescription, checkpoint_sha256: str | None, *, files_bytes: int | None = None
+) -> EngineInfo:
+    """An engine's description with the hash of its weights and the bytes of its files."""
     return EngineInfo(
         name=description.name,
         precision=description.precision,
@@ -72,7 +79,15 @@ def engine_info(description: EngineDescription, checkpoint_sha256: str | None) -
         version=description.version,
         detail=description.detail,
         checkpoint_sha256=checkpoint_sha256,
+        files_bytes=files_bytes,
     )
+
+
+def files_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
 
 
 def file_sha256(path: Path) -> str:

@@ -12,14 +12,22 @@ from numpy.typing import NDArray
 
 from sam2lite_mobile.contract import FULL_SIZE, WINDOW_MAX
 from sam2lite_mobile.errors import ContractError, DataError, explain
-from sam2lite_mobile.evaluation.bench.memory import resident_bytes
+from sam2lite_mobile.evaluation.bench.memory import peak_bytes, resident_bytes
 from sam2lite_mobile.evaluation.datasets import DavisLayout, SequenceFrame, read_frame, read_mask
 from sam2lite_mobile.evaluation.davis import boundary_measure, region_similarity
+from sam2lite_mobile.evaluation.energy import EnergyMeter, open_counters
 from sam2lite_mobile.evaluation.flicker import Change, FlickerMeter
+from sam2lite_mobile.evaluation.launched import processes_here
 from sam2lite_mobile.evaluation.memory_choice import MemoryChoice, choosing_tracker
 from sam2lite_mobile.evaluation.pacing import FIXED, Pace
 from sam2lite_mobile.evaluation.prompting import PromptKind, prompt_from_mask
-from sam2lite_mobile.evaluation.results import ObjectScores, ResidentSample, SequenceResult, sequence_result
+from sam2lite_mobile.evaluation.results import (
+    ObjectScores,
+    ResidentSample,
+    SequenceCost,
+    SequenceResult,
+    sequence_result,
+)
 from sam2lite_mobile.evaluation.sequence_picture import SequencePicture
 from sam2lite_mobile.media.atomic_file import replace_file
 from sam2lite_mobile.media.cell_bits import memory_cell_bits
@@ -157,6 +165,8 @@ def evaluate_sequence(
     picture = None if pictures is None else SequencePicture(len(frames))
     meter = FlickerMeter() if flicker else None
     resident: list[ResidentSample] = []
+    spent = EnergyMeter(open_counters() if processes_here() == 1 else None)
+    loaded_bytes = resident_bytes()
     sampled = {round(float(place)) for place in np.linspace(0, len(frames) - 1, RESIDENT_SAMPLES + 1)}
     for index, frame in enumerate(frames):
         image, truth = read_frame(frame.image), read_mask(frame.annotation)
@@ -169,7 +179,9 @@ def evaluate_sequence(
         predicted = np.zeros(truth.shape, dtype=np.uint8)
         if tracks:
             prompts = {object_id: prompt_from_mask(truth == object_id, prompt) for object_id in appearing}
+            spent.start()
             result = step(image, prompts or None)
+            spent.stop()
             sizes.append(result.size)
             predicted = exclusive_label_map(result.objects.values(), *truth.shape)
             for stage, value in result.latency_ms.items():
@@ -210,6 +222,7 @@ def evaluate_sequence(
         frame_names=[frame.name for frame in frames],
         resident=resident or None,
         sizes=sizes,
+        cost=SequenceCost(len(sizes), spent.processor_s, spent.counter_j, loaded_bytes, peak_bytes()),
     )
 
 

@@ -14,6 +14,7 @@ from sam2lite_mobile.contract import BANK_TOKENS
 from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.conditions import Conditions
 from sam2lite_mobile.evaluation.davis import SequenceStatistics, evaluated_frames, sequence_statistics
+from sam2lite_mobile.evaluation.energy import Energy, energy_of
 from sam2lite_mobile.evaluation.latency import Percentiles, percentiles
 from sam2lite_mobile.evaluation.selection import Selection
 from sam2lite_mobile.evaluation.stability import Stability, mean_stability, object_stability
@@ -64,12 +65,28 @@ class ResidentSample(Struct, frozen=True, forbid_unknown_fields=True):
     resident_bytes: Count
 
 
+class SequenceCost(Struct, frozen=True, forbid_unknown_fields=True):
+    """What tracking a sequence cost this process. Frames are those that the tracker was given.
+
+    processor_s: of all threads, inside the timer of `TIMER_SCOPE`. counter_j: energy of the machine's processors in
+    the same time (`energy.py`), None where no counter was read. loaded_bytes: resident set before the first frame,
+    with the engine's weights. peak_bytes: the largest resident set of the process so far; scoring is in it.
+    """
+
+    frames: Annotated[int, Meta(ge=1)]
+    processor_s: Annotated[float, Meta(ge=0)]
+    counter_j: Annotated[float, Meta(ge=0)] | None
+    loaded_bytes: Count
+    peak_bytes: Count
+
+
 class SequenceResult(Struct, frozen=True, forbid_unknown_fields=True):
     """Scores and times of one sequence. `j`, `f`, `stability` are means over its objects; `latency_ms` has one value
     a frame. frame_names: names of the frames as files, in the order they were tracked in. resident: memory of the
     process on the way, first and last frame included; None unless the clip was looped.
 
-    sizes: input size of each frame, where it changed; else empty, as in files from before there were changes.
+    sizes: input size of each frame, where it changed; else empty, as in files from before there were changes. cost:
+    None in files from before it was measured.
     """
 
     name: str
@@ -85,10 +102,26 @@ class SequenceResult(Struct, frozen=True, forbid_unknown_fields=True):
     frame_names: list[str] | None = None
     resident: list[ResidentSample] | None = None
     sizes: list[Count] = []
+    cost: SequenceCost | None = None
+
+
+class MemoryUse(Struct, frozen=True, forbid_unknown_fields=True):
+    """Memory of the process, the largest one where there were several.
+
+    loaded_bytes: resident set with the engine loaded, before the first frame: interpreter, libraries and weights.
+    peak_bytes: the largest resident set. What lies between are activations, the memory bank, frames, and what scoring
+    needs; `sam2lite bench` measures a tracker alone.
+    """
+
+    loaded_bytes: Count
+    peak_bytes: Count
 
 
 class Summary(Struct, frozen=True, forbid_unknown_fields=True):
-    """Means over all objects of all sequences, each object counting the same, as in davis2017-evaluation."""
+    """Means over all objects of all sequences, each object counting the same, as in davis2017-evaluation.
+
+    energy, memory: None where a sequence does not say what it cost.
+    """
 
     objects: Count
     j: Measure
@@ -96,6 +129,8 @@ class Summary(Struct, frozen=True, forbid_unknown_fields=True):
     jf_mean: Share
     latency_ms: dict[str, Percentiles]
     stability: Stability | None = None
+    energy: Energy | None = None
+    memory: MemoryUse | None = None
 
 
 class EvaluationResult(Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,6 +167,7 @@ def sequence_result(
     frame_names: Sequence[str] | None = None,
     resident: Sequence[ResidentSample] | None = None,
     sizes: Sequence[int] = (),
+    cost: SequenceCost | None = None,
 ) -> SequenceResult:
     """Scores of a sequence: means over its objects. shape: (height, width) of its frames. sizes: of every frame."""
     j, f = _mean_measures(objects)
@@ -149,13 +185,15 @@ def sequence_result(
         frame_names=None if frame_names is None else list(frame_names),
         resident=None if resident is None else list(resident),
         sizes=list(sizes) if len(set(sizes)) > 1 else [],
+        cost=cost,
     )
 
 
 def summarize(sequences: Sequence[SequenceResult]) -> Summary:
-    """Means over all objects, and the distribution of each stage's time over all frames."""
+    """Means over all objects, the distribution of each stage's time over all frames, energy and memory."""
     objects = [scores for sequence in sequences for scores in sequence.objects]
     j, f = _mean_measures(objects)
+    costs = _costs(sequences)
     stages: dict[str, list[float]] = {}
     for sequence in sequences:
         for stage, values in sequence.latency_ms.items():
@@ -167,6 +205,8 @@ def summarize(sequences: Sequence[SequenceResult]) -> Summary:
         jf_mean=(j.mean + f.mean) / 2,
         latency_ms={stage: percentiles(values) for stage, values in stages.items()},
         stability=stability_of(objects),
+        energy=None if costs is None else _energy(costs),
+        memory=None if costs is None else MemoryUse(costs[0].loaded_bytes, max(each.peak_bytes for each in costs)),
     )
 
 
@@ -201,44 +241,57 @@ def read_result(path: Path) -> EvaluationResult:
 class PartialRun:
     """An evaluation that is under way: its finished sequences, kept in FILE.partial until all are there.
 
-    Opened by `PartialRun.open`; `add` each sequence, then `complete`.
+    Opened by `PartialRun.open`; `add` each sequence, then `complete`. part: the sequences that this process evaluates,
+    if not all: then the finished file is a part for `shards.join`, without a summary.
     """
 
-    def __init__(self, path: Path, conditions: Conditions, *, finished: Sequence[SequenceResult]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        conditions: Conditions,
+        *,
+        finished: Sequence[SequenceResult],
+        part: Sequence[str] | None = None,
+    ) -> None:
         self._path = path
         self._partial = path.with_name(f"{path.name}.partial")
         self._conditions = conditions
+        self._part = part
         self._finished = {sequence.name: sequence for sequence in finished}
 
     @classmethod
-    def open(cls, path: Path, conditions: Conditions, *, resume: bool) -> PartialRun:
+    def open(cls, path: Path, conditions: Conditions, *, resume: bool, part: Sequence[str] | None = None) -> PartialRun:
         """A run that writes to `path`; with `resume`, one that goes on from the partial file if there is one.
 
+        A part that is finished while others are not is not evaluated again, either.
         Raises DataError if the folder of `path` is missing, or if the partial file was made under other conditions.
         """
         if not path.parent.is_dir() or path.is_dir():
             raise DataError(
                 explain(f"result {path}", expected="a file in an existing folder", got="none", do="create the folder")
             )
-        run = cls(path, conditions, finished=())
-        if not resume or not run._partial.exists():
+        run = cls(path, conditions, finished=(), part=part)
+        kept = [run._partial] if part is None else [run._partial, path]
+        found = next((each for each in kept if each.exists()), None)
+        if not resume or found is None:
             return run
-        before = read_result(run._partial)
+        before = read_result(found)
         if before.conditions != conditions:
             raise DataError(
                 explain(
-                    f"resume from {run._partial}",
+                    f"resume from {found}",
                     expected="the conditions of the interrupted run",
-                    got=f"other {', '.join(_differences(before.conditions, conditions))}",
+                    got=f"other {', '.join(condition_differences(before.conditions, conditions))}",
                     do="repeat its options, or start again without --resume",
                 )
             )
-        return cls(path, conditions, finished=before.sequences)
+        return cls(path, conditions, finished=before.sequences, part=part)
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Sequences that are still to be evaluated, in order."""
-        return tuple(name for name in self._conditions.sequences if name not in self._finished)
+        wanted = self._conditions.sequences if self._part is None else self._part
+        return tuple(name for name in wanted if name not in self._finished)
 
     def add(self, sequence: SequenceResult) -> None:
         """Keep a finished sequence on disk."""
@@ -246,12 +299,17 @@ class PartialRun:
         write_result(self._partial, self._result(summary=None))
 
     def complete(self) -> EvaluationResult:
-        """The whole result, written; the partial file is removed. Raises DataError while sequences are missing."""
+        """The whole result, or the whole part, written; the partial file is removed.
+
+        Raises DataError while sequences are missing.
+        """
         if self.missing:
             raise DataError(
                 explain(str(self._path), expected="all sequences", got=f"none of {self.missing}", do="use --resume")
             )
-        result = self._result(summary=summarize(tuple(self._finished.values())))
+        result = self._result(summary=None)
+        if self._part is None:
+            result = msgspec.structs.replace(result, summary=summarize(result.sequences))
         write_result(self._path, result)
         self._partial.unlink(missing_ok=True)
         return result
@@ -261,7 +319,8 @@ class PartialRun:
         return EvaluationResult(SCHEMA_VERSION, self._conditions, [self._finished[name] for name in names], summary)
 
 
-def _differences(first: Conditions, second: Conditions) -> list[str]:
+def condition_differences(first: Conditions, second: Conditions) -> list[str]:
+    """Names of the conditions that are not equal."""
     return [name for name in first.__struct_fields__ if getattr(first, name) != getattr(second, name)]
 
 
@@ -275,6 +334,22 @@ def _upgraded(data: bytes, version: int) -> EvaluationResult:
     if version == BEFORE_SELECTION and isinstance(content.get("conditions"), dict):
         content["conditions"] |= {"budget": BANK_TOKENS, "selection": Selection.GATE, "selection_seed": None}
     return msgspec.convert(content | {"schema_version": SCHEMA_VERSION}, EvaluationResult)
+
+
+def _costs(sequences: Sequence[SequenceResult]) -> list[SequenceCost] | None:
+    """The costs of all sequences; None where one has none."""
+    found = [each.cost for each in sequences if each.cost is not None]
+    return found if len(found) == len(sequences) else None
+
+
+def _energy(costs: Sequence[SequenceCost]) -> Energy:
+    """By the counters only where they were read for every sequence."""
+    counted = [each.counter_j for each in costs if each.counter_j is not None]
+    return energy_of(
+        sum(each.frames for each in costs),
+        processor_s=sum(each.processor_s for each in costs),
+        counter_j=sum(counted) if len(counted) == len(costs) else None,
+    )
 
 
 def _mean_measures(objects: Sequence[ObjectScores]) -> tuple[Measure, Measure]:

@@ -45,6 +45,26 @@ def test_result_holds_scores_and_conditions_and_the_table_shows_them(sam2lite: R
     assert sorted(path.name for path in (tmp_path / "m" / "b").iterdir()) == [f"0000{i}.png" for i in range(5)]
 
 
+def test_energy_and_memory_are_in_the_file_and_in_the_table(sam2lite: Run, data: Path, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "graph.bin").write_bytes(bytes(1_500_000))
+    call = sam2lite("eval", "--data", data, "--json", tmp_path / "r.json", "--package", package, *FAST)
+    assert call.status == 0, call.err
+    result = read_result(tmp_path / "r.json")
+    assert result.conditions.engine.files_bytes == 1_500_000
+    assert result.summary is not None
+    energy, memory = result.summary.energy, result.summary.memory
+    assert energy is not None
+    assert memory is not None
+    costs = [sequence.cost for sequence in result.sequences if sequence.cost is not None]
+    assert energy.frames == sum(cost.frames for cost in costs) == 15
+    assert energy.processor_s_per_frame == pytest.approx(sum(cost.processor_s for cost in costs) / 15)
+    assert 0 < memory.loaded_bytes <= memory.peak_bytes
+    assert "files of the engine: 1.5 MB" in call.out.replace("\n", " ")
+    assert f"energy: {energy.watt_hours:.2f} Wh for 10 minutes of video at 30 frames" in call.out.replace("\n", " ")
+
+
 def test_pictures_show_every_sequence(sam2lite: Run, data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "not" / "there" / "yet"
     call = sam2lite("eval", "--data", data, "--json", tmp_path / "r.json", "--pictures", folder, *FAST)

@@ -137,13 +137,24 @@ def test_looped_clip_has_its_memory_drawn_and_no_pictures(root: Path, tmp_path: 
     assert player.charts[-1].title == "Resident memory of the process, MB"
 
 
+def test_energy_and_memory_are_shown(sequences: list[SequenceResult], tmp_path: Path) -> None:
+    section = build_page(read_inputs([write_evaluation(tmp_path / "r.json", sequences)]), title="T").evaluations
+    assert section is not None
+    facts = dict(section.headlines[0].facts)
+    (energy,) = (name for name in facts if name.startswith("Wh for 10 minutes of video, by "))
+    assert float(facts[energy]) >= 0
+    assert float(facts["peak MB"]) > 1
+
+
 def test_scores_of_a_version_without_stability_are_shown(sequences: list[SequenceResult], tmp_path: Path) -> None:
     path = write_evaluation(tmp_path / "r.json", sequences)
     content = json.loads(path.read_text())
     content["schema_version"] = 2
-    del content["conditions"]["loop_frames"], content["summary"]["stability"]
+    del content["conditions"]["loop_frames"], content["conditions"]["processes"]
+    for name in ("stability", "energy", "memory"):
+        del content["summary"][name]
     for sequence in content["sequences"]:
-        del sequence["stability"], sequence["frame_names"], sequence["resident"]
+        del sequence["stability"], sequence["frame_names"], sequence["resident"], sequence["cost"]
         for scores in sequence["objects"]:
             del scores["flicker"], scores["annotated_flicker"], scores["memory_cells"]
     path.write_text(json.dumps(content))
@@ -152,6 +163,7 @@ def test_scores_of_a_version_without_stability_are_shown(sequences: list[Sequenc
     facts = dict(section.headlines[0].facts)
     assert facts["flicker"] == "\N{EN DASH}"
     assert float(facts["consistency"]) >= 0
+    assert "peak MB" not in facts
 
 
 def test_track_folder_shows_size_window_scheduler_and_memory(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def headlines(evaluations: Sequence[EvaluationInput]) -> list[Headline]:
                     ("flicker", flicker),
                     ("annotation's flicker", floor),
                     *_speed(summary.latency_ms.get(TOTAL)),
+                    *_cost(summary),
                 ),
                 change="" if reference is None else change_text(evaluations[reference], each),
                 conditions=conditions_text(each.result.conditions),
@@ -240,6 +241,14 @@ def _speed(total: Percentiles | None) -> tuple[tuple[str, str], ...]:
     if total is None:
         return ()
     return ("ms a frame, p50", number(total.p50)), ("frames a second", number(frames_per_second(total)))
+
+
+def _cost(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """Energy and memory, where they were measured; a modelled energy is called one."""
+    if summary.energy is None or summary.memory is None:
+        return ()
+    minutes = f"Wh for {summary.energy.video_minutes:g} minutes of video, by {summary.energy.method}"
+    return (minutes, f"{summary.energy.watt_hours:.2f}"), ("peak MB", number(summary.memory.peak_bytes / 1e6))
 
 
 def _total(given: EvaluationInput) -> float:
