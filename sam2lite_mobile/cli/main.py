@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "compare": "Compare two evaluations sequence by sequence, with an interval for their difference.",
     "report": "Write results of eval, bench, ablate and track as one HTML page.",
     "bench": "Time a frame of students and packages, stage by stage, beside EdgeTAM's.",
+    "failures": "Known failures: a suite of videos that show one each, and how a tracker does on it.",
     "adaptive": "Adaptive inference: a device's latencies, sweeps of the scheduler, and its work under real load.",
     "train": "Train a student from a recipe.",
     "average": "Write the mean of several checkpoints.",

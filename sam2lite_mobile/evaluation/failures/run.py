@@ -1,0 +1,111 @@
+"""Tracking the suite, and the result: a score for every sequence and the means of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.evaluation.conditions import EngineInfo, Machine
+from sam2lite_mobile.evaluation.datasets import DavisLayout, read_mask
+from sam2lite_mobile.evaluation.evaluate import evaluate_sequence
+from sam2lite_mobile.evaluation.failures.cases import Case, Suite
+from sam2lite_mobile.evaluation.failures.measures import CaseScore, KindScore, case_score, switched
+from sam2lite_mobile.evaluation.failures.painting import Mask
+from sam2lite_mobile.evaluation.failures.suite import LOOKALIKES
+from sam2lite_mobile.evaluation.pacing import FIXED, Pace
+from sam2lite_mobile.evaluation.prompting import PromptKind
+from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.runtime.engine import Engine
+
+SCHEMA_VERSION = 1
+RESULT_BYTES = 16 * 2**20
+
+
+class FailuresResult(Struct, frozen=True, forbid_unknown_fields=True):
+    """What `sam2lite failures run` writes: how it was measured, every sequence, and the means by kind."""
+
+    schema_version: int
+    package_version: str
+    suite: Suite
+    prompt: PromptKind
+    size: Annotated[int, Meta(ge=1)]
+    engine: EngineInfo
+    machine: Machine
+    cases: list[CaseScore]
+    kinds: list[KindScore]
+
+
+def run_case(
+    engine: Engine,
+    root: Path,
+    case: Case,
+    *,
+    size: int,
+    prompt: PromptKind = PromptKind.MASK,
+    pace: Pace = FIXED,
+    on_frame: Callable[[str, int, int], None] | None = None,
+) -> CaseScore:
+    """The score of one sequence of the suite in `root`, tracked at input size `size` from a prompt in frame 0.
+
+    Raises DataError where the folder does not hold what its description says.
+    """
+    layout = DavisLayout(root)
+    frames = layout.frames(case.name)
+    if len(frames) != case.frames:
+        raise DataError(
+            explain(case.name, expected=f"{case.frames} frames", got=len(frames), do="make the suite again")
+        )
+    predicted: list[Mask] = []
+    in_view: list[bool] = []
+    switches: list[bool | None] = []
+
+    def look(labels: NDArray[np.uint8]) -> None:
+        frame = frames[len(predicted)]
+        truth, mask = read_mask(frame.annotation) != 0, labels != 0
+        if case.lookalike:
+            copy = read_mask(root / LOOKALIKES / case.name / f"{frame.name}.png") != 0
+            switches.append(switched(mask, truth, copy))
+        predicted.append(mask)
+        in_view.append(bool(truth.any()))
+
+    result = evaluate_sequence(
+        engine, layout, case.name, size=size, prompt=prompt, pace=pace, on_labels=look, on_frame=on_frame
+    )
+    return case_score(
+        case,
+        j=result.objects[0].j,
+        means=(result.j.mean, result.f.mean),
+        predicted=predicted,
+        in_view=in_view,
+        switches=switches,
+        ms=float(np.median(result.latency_ms["total"])),
+    )
+
+
+def write_failures(path: Path, result: FailuresResult) -> None:
+    """Write a result as JSON; the old file or the new one is there, whenever interrupted."""
+    replace_file(path, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+
+def read_failures(path: Path) -> FailuresResult:
+    """A result file. Raises DataError if it is missing, too large, of another version or breaks the schema."""
+    try:
+        if path.stat().st_size > RESULT_BYTES:
+            raise DataError(explain(str(path), expected=f"at most {RESULT_BYTES} bytes", got="more", do="run it again"))
+        result = msgspec.json.decode(path.read_bytes(), type=FailuresResult)
+    except (OSError, msgspec.DecodeError) as error:
+        raise DataError(
+            explain(str(path), expected="a result of failures", got=str(error), do="run sam2lite failures run")
+        ) from error
+    if result.schema_version != SCHEMA_VERSION:
+        raise DataError(
+            explain(str(path), expected=f"schema {SCHEMA_VERSION}", got=result.schema_version, do="run it again")
+        )
+    return result
