@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -55,9 +56,13 @@ def test_digest_of_a_recipe_does_not_change_between_versions() -> None:
         assert short_recipe(**{"edge_weight": 0, **change}).digest() != digest
 
 
-def test_shipped_weights_name_the_recipe_that_made_them() -> None:
-    facts = read_header(default_checkpoint("nano"))[1]
-    assert facts["recipe_hash"] == load_recipe(facts["recipe"]).digest()
+def test_shipped_weights_name_the_recipes_that_made_them() -> None:
+    tiny, nano = (read_header(default_checkpoint(name))[1] for name in ("tiny", "nano"))
+    assert tiny["recipe_hash"] == load_recipe(tiny["recipe"]).digest()
+    parts = set(nano["recipe"].split(" + "))  # a mean
+    assert parts == {"nano_cpu", "nano_mixed", "nano_far"}
+    assert parts < set(shipped_recipes())
+    assert all(re.fullmatch("[0-9a-f]{64}", part) for part in nano["averaged"].split(" + "))
 
 
 @pytest.mark.parametrize(
