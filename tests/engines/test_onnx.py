@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sam2lite_mobile import contract
 from sam2lite_mobile.contract import GraphSpec
-from sam2lite_mobile.engines.onnx_engine import RECIPE_PROPERTY, OnnxEngine
+from sam2lite_mobile.engines.onnx_engine import RECIPE_PROPERTY, OnnxEngine, session_options
 from sam2lite_mobile.errors import ContractError, PackageError
 
 SIZE, TOKENS = 256, 128
@@ -99,3 +99,16 @@ def test_size_and_graph_that_are_not_there_are_wrong_calls(folder: Path) -> None
         engine.warm_up(512)
     with pytest.raises(ContractError, match="graph: expected one of image_encoder_256"):
         engine.run("image_encoder_512", {})
+
+
+@pytest.mark.parametrize(("flags", "asked"), [([], True), (None, True), (["avx512_vnni"], False)])
+def test_exact_int8_products_are_asked_for_where_dot_products_are_missing(
+    monkeypatch: pytest.MonkeyPatch, flags: list[str] | None, asked: bool
+) -> None:
+    monkeypatch.setattr("sam2lite_mobile.engines.onnx_engine.this_dot_product", lambda: flags)
+    options, entry = session_options(threads=1), "session.x64quantprecision"
+    if asked:
+        assert options.get_session_config_entry(entry) == "1"
+    else:
+        with pytest.raises(RuntimeError, match="does not have"):
+            options.get_session_config_entry(entry)

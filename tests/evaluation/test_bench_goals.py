@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from sam2lite_mobile.engines.processor import dot_product_flags
 from sam2lite_mobile.evaluation.bench.clocks import Times
 from sam2lite_mobile.evaluation.bench.comparisons import byte_ratios, compared_pairs, time_ratios
 from sam2lite_mobile.evaluation.bench.limits import MEMORY_LIMITS, PART_LIMITS, RATIO_LIMITS
-from sam2lite_mobile.evaluation.bench.processor import dot_product_flags
 from sam2lite_mobile.evaluation.bench.results import Memory, Verdict, subject_result
 from sam2lite_mobile.evaluation.bench.subjects import (
     EAGER,

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sam2lite_mobile import __version__
+from sam2lite_mobile.engines.processor import this_dot_product
 from sam2lite_mobile.errors import ContractError, MissingBackendError, explain
 from sam2lite_mobile.evaluation.bench.alone import MEMORY_SCOPE, in_new_process, measure_long_run, measure_memory
 from sam2lite_mobile.evaluation.bench.clip import Clip, bench_clip
 from sam2lite_mobile.evaluation.bench.comparisons import byte_ratios, time_ratios
 from sam2lite_mobile.evaluation.bench.conditions import all_notes, load_average
 from sam2lite_mobile.evaluation.bench.opening import Package, PeerSpec, SubjectSpec, hold_threads, open_subject
-from sam2lite_mobile.evaluation.bench.processor import this_dot_product
 from sam2lite_mobile.evaluation.bench.results import (
     SCHEMA_VERSION,
     BenchResult,
