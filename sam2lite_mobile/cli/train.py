@@ -109,7 +109,7 @@ def train(
         torch.set_num_threads(threads)
     processes = open_processes(device)
     if chosen.precision == "bf16" and processes.leads and not computes_bfloat16(processes.device):
-        typer.echo("this processor has no bfloat16: training in float32", err=True)
+        typer.echo("this processor gains nothing by bfloat16: training in float32", err=True)
     synthetic = chosen.data == "synthetic"
     options = RunOptions(
         out=out,

@@ -9,6 +9,7 @@ repeatable.
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -84,12 +85,15 @@ class Processes:
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes bfloat16 itself. Elsewhere torch emulates it.
+    """Whether a device gains by bfloat16. On an x86 processor that takes matrix tiles (AMX).
 
-    Measured on a CPU with AVX2 only: a 1024 x 1024 product took 2.4 s in bfloat16 and 0.044 s in float32.
+    Measured, a 1024 x 1024 product on one thread: with AVX2 only, where torch emulates it, 2.4 s in bfloat16 and 0.044 s
+    in float32; with bfloat16 dot products but no tiles (a Xeon with avx512_bf16) 24.8 and 12.9 ms.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return bool(torch.cpu._is_amx_tile_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

@@ -14,7 +14,7 @@ import torch
 
 from sam2lite_mobile.errors import ContractError
 from sam2lite_mobile.training.loop import train
-from sam2lite_mobile.training.processes import Processes, open_processes
+from sam2lite_mobile.training.processes import Processes, computes_bfloat16, open_processes
 from sam2lite_mobile.training.recipe import Phase
 from sam2lite_mobile.training.run import Run
 from sam2lite_mobile.training.run_log import LOG_NAME
@@ -130,3 +130,13 @@ def test_bfloat16_is_used_only_where_the_processor_computes_it(
     monkeypatch.setattr("sam2lite_mobile.training.run.computes_bfloat16", lambda device: computed)
     assert Run(short_recipe(precision="bf16"), tmp_path).precision == precision
     assert Run(short_recipe(precision="fp32"), tmp_path).precision == "fp32"
+
+
+@pytest.mark.parametrize(("machine", "tiles", "expected"), [("x86_64", True, True), ("x86_64", False, False)])
+def test_an_x86_processor_needs_tiles_for_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, machine: str, tiles: bool, expected: bool
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: not tiles, raising=False)
+    assert computes_bfloat16(torch.device("cpu")) is expected

@@ -249,7 +249,7 @@ def _recipe_notes(recipe: Recipe, device: torch.device) -> list[str]:
     """What a run of this recipe does here that its figures do not show."""
     notes = []
     if recipe.precision == "bf16" and not computes_bfloat16(device):
-        notes.append("this device has no bf16: the recipe is computed in fp32 here")
+        notes.append("this device gains nothing by bf16: the recipe is computed in fp32 here")
     if recipe.distillation is not None:
         notes.append("the teacher answers in every step, as without a cache of its answers; its time is in forward")
     return notes
