@@ -35,6 +35,7 @@ from sam2lite_mobile.runtime.memory_bank import FrameTokens, MemoryBank
 from sam2lite_mobile.runtime.motion import cell_motion, luma_grid
 from sam2lite_mobile.runtime.object_memory import ObjectMemory
 from sam2lite_mobile.runtime.prompts import Prompt, check_prompt, encode_prompt, mask_prompt_logits
+from sam2lite_mobile.runtime.tap import TAP_SIZE, mean_logits, takes_second_look
 
 MAX_OBJECTS = 16
 """Objects tracked at a time. Each bank of 384 tokens takes 1.3 MB and each object one decoding a frame."""
@@ -143,6 +144,8 @@ class Tracker:
     unless `step` says otherwise; it may change from frame to frame. window: memory window in frames, likewise.
     timer: seconds, monotonic; `time.perf_counter` if None. It feeds `latency_ms` and nothing else. new_memory: makes
     the memory of a new object; a `MemoryBank` of the engine's budget if None.
+
+    A first prompt of points alone is decoded at the smallest size too, where the engine has it (`tap.py`).
 
     Every frame on which the user prompts or corrects an object is a conditioning frame of it, and its tokens are
     anchors; so are, in particular, those of the first two. A ContractError leaves the tracker as it was.
@@ -275,6 +278,10 @@ class Tracker:
         else:
             decoded = self._decode(frame, bank, prompt=prompt, clock=clock)
             mask_logits = decoded["mask_logits"]
+            if object_id not in self._banks and takes_second_look(prompt, frame.size, self._engine.sizes):
+                coarse = self._decode(self._at_tap_size(frame, clock), bank, prompt=prompt, clock=clock)
+                with clock.stage("masks"):
+                    mask_logits = mean_logits(mask_logits, coarse["mask_logits"])
             if prompt is None and place is not None:
                 with clock.stage("masks"):
                     mask_logits = place.keep_near(mask_logits)
@@ -295,6 +302,12 @@ class Tracker:
             gate_inputs = bank.gate_inputs(tokens)
         scores = self._run("token_gate", frame.size, gate_inputs, clock)["scores"][0]
         return _Update(bank, LastPlace.of(mask_logits), result, tokens, scores)
+
+    def _at_tap_size(self, frame: _Frame, clock: _StageClock) -> _Frame:
+        """The frame as the second look at a first tap sees it, encoded."""
+        with clock.stage("resize"):
+            resized = resize_frame(frame.resized, TAP_SIZE)
+        return self._encoded(replace(frame, size=TAP_SIZE, resized=resized, features=None), clock)
 
     def _decode(self, frame: _Frame, bank: ObjectMemory, *, prompt: Prompt | None, clock: _StageClock) -> Tensors:
         """The mask decoder's outputs for one object."""
