@@ -1,10 +1,10 @@
 """A first tap is looked at twice: at the frame's input size and at the smallest, and the two answers are averaged.
 
-One tap says where an object is, not how much belongs to it. At 512 pixels the student takes too little (the windscreen of
-a car, the head of an animal), at 256 it sees the whole but draws it coarsely. On 35 frames of six training sequences held
-out (Nano, torch, fp32, tap at the most interior pixel), mask IoU of the tapped frame: 0.666 at 512 px, 0.690 at 256,
-0.710 with the mean of their logits, 0.701 with 352 px as a third, 0.693 with all six sizes. A box knows the extent: 0.810
-at 512 px, 0.797 at 256.
+One tap says where an object is, not how much belongs to it. At 512 pixels the student takes too little (the windscreen
+of a car, the head of an animal), at 256 it sees the whole but draws it coarsely. On 35 frames of six training sequences
+held out (Nano, torch, fp32, tap at the most interior pixel), mask IoU of the tapped frame: 0.666 at 512 px, 0.690 at
+256, 0.710 with the mean of their logits, 0.701 with 352 px as a third, 0.693 with all six sizes. A box knows the
+extent: 0.810 at 512 px, 0.797 at 256.
 """
 
 from __future__ import annotations

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sam2lite_mobile.contract import SIZES
 from sam2lite_mobile.runtime import Box, Point, Prompt, Tracker
 from sam2lite_mobile.runtime.tap import TAP_SIZE, mean_logits, takes_second_look
+from sam2lite_mobile.runtime.tracker import Tensors
 from tests.runtime.scripted_engine import ScriptedEngine, scene
 
 FRAME = scene({200: (8, 8, 32, 40), 90: (48, 16, 72, 56)})
@@ -20,12 +22,14 @@ BOX_AND_TAP = Prompt.from_box(Box(8, 8, 32, 40), points=[Point(20, 24)])
 class SizedEngine(ScriptedEngine):
     """Notes which graph ran at which size; at `TAP_SIZE` the mask decoder answers `coarse` everywhere, if given."""
 
-    def __init__(self, *, sizes: tuple[int, ...] = SIZES, coarse: float | None = None, fail_coarse: bool = False) -> None:
+    def __init__(
+        self, *, sizes: tuple[int, ...] = SIZES, coarse: float | None = None, fail_coarse: bool = False
+    ) -> None:
         super().__init__(sizes=sizes)
         self.ids: list[str] = []
         self.coarse, self.fail_coarse = coarse, fail_coarse
 
-    def run(self, graph_id: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, graph_id: str, tensors: Tensors) -> dict[str, NDArray[np.float32]]:
         self.ids.append(graph_id)
         outputs = super().run(graph_id, tensors)
         if graph_id == f"mask_decoder_{TAP_SIZE}":
@@ -44,8 +48,10 @@ def test_first_tap_is_decoded_at_both_sizes_and_later_frames_at_one() -> None:
     tracker = Tracker(engine, size=512)
     result = tracker.step(FRAME, prompts={1: TAP})
     assert engine.decodings() == ["mask_decoder_512", f"mask_decoder_{TAP_SIZE}"]
-    assert result.size == 512 and result.objects[1].mask_logits.shape == (1, 1, 128, 128)
-    assert result.objects[1].mask[24, 20] and not result.objects[1].mask[36, 60]
+    assert result.size == 512
+    assert result.objects[1].mask_logits.shape == (1, 1, 128, 128)
+    assert result.objects[1].mask[24, 20]
+    assert not result.objects[1].mask[36, 60]
     engine.ids.clear()
     tracker.step(FRAME)
     tracker.step(FRAME, prompts={1: TAP})  # a correction has the memory of what is meant
