@@ -10,6 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from sam2lite_mobile.contract import ONNX_MODELS_FOLDER, graph_id
+from sam2lite_mobile.engines.denormals import flushed_denormals
 from sam2lite_mobile.engines.package_engine import (
     PackageEngine,
     bank_tokens_of,
@@ -55,7 +56,8 @@ class OnnxEngine(PackageEngine):
         """Outputs of one graph by name, in arrays of their own."""
         session = self._prepare(graph_id)
         names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, dict(tensors)), strict=True))
+        with flushed_denormals():
+            return dict(zip(names, session.run(names, dict(tensors)), strict=True))
 
     def describe(self) -> EngineDescription:
         """ONNX Runtime with its version, threads and execution provider."""

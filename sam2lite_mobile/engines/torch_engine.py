@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sam2lite_mobile import contract
+from sam2lite_mobile.engines.denormals import flushed_denormals
 from sam2lite_mobile.engines.torch_tuning import tuned_graph
 from sam2lite_mobile.errors import ContractError, MissingBackendError, explain
 from sam2lite_mobile.runtime.engine import EngineDescription
@@ -38,8 +40,8 @@ class TorchEngine:
     """Runs the graphs of a student eagerly.
 
     `threads` is set for the whole process (torch has one pool); None leaves torch's setting as it is. `tuned` runs
-    copies that are faster on a CPU and equal up to rounding; without it the student's own modules run, as they are
-    exported. What changes the student later is seen by the plain engine only.
+    copies that are faster on a CPU and equal up to rounding, and counts denormals as zero; without it the student's own
+    modules run, as they are exported. What changes the student later is seen by the plain engine only.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class TorchEngine:
             torch.set_num_threads(threads)
         student.eval()
         self._graphs = {name: tuned_graph(student, name) if tuned else student.graph(name) for name in contract.GRAPHS}
+        self._tuned = tuned
         self._bank_tokens = bank_tokens
         self._detail = detail or student.config.name
         self._specs = {spec.id: spec for spec in contract.all_graph_specs(contract.SIZES, bank_tokens=bank_tokens)}
@@ -120,7 +123,7 @@ class TorchEngine:
             array = tensors[tensor.name]
             writable = array if array.flags.writeable else array.copy()  # torch warns of read-only memory
             arguments[tensor.name] = torch.from_numpy(np.ascontiguousarray(writable))
-        with torch.inference_mode():
+        with torch.inference_mode(), flushed_denormals() if self._tuned else nullcontext():
             outputs = self._graphs[spec.graph](**arguments)
         results = outputs if isinstance(outputs, tuple) else (outputs,)
         return {t.name: np.ascontiguousarray(x.numpy()) for t, x in zip(spec.outputs, results, strict=True)}

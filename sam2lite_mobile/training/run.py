@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import torch
 
+from sam2lite_mobile.engines.denormals import flushed_denormals
 from sam2lite_mobile.errors import GateError, explain
 from sam2lite_mobile.student.checkpoint import safetensors_bytes, save_student, write_atomically
 from sam2lite_mobile.student.student import build_student
@@ -85,6 +86,7 @@ class Run:
             for phase in recipe.phases
         ]
 
+    @flushed_denormals()
     def advance(self, batch: ClipBatch) -> ClipOutcome:
         """Take one optimiser step on this process's rows of a batch, and count it. All processes call it together.
 
