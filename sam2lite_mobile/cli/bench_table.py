@@ -15,12 +15,13 @@ def print_bench(result: BenchResult, console: Console | None = None) -> None:
     """Print a benchmark: one table for each question, then the conditions and the notes."""
     output = console or Console()
     for table in bench_tables(result):
-        output.print(_rich(table))
+        output.print(rich_table(table))
     for line in (*conditions_lines(result), *(f"note: {note}" for note in result.notes)):
         output.print(line, highlight=False, markup=False)
 
 
-def _rich(table: TextTable) -> Table:
+def rich_table(table: TextTable) -> Table:
+    """A table of text for the terminal."""
     found = figure_table(table.title, *table.columns)
     for column in found.columns[1 : table.names]:
         column.justify = "left"
