@@ -32,7 +32,7 @@ COMMANDS: dict[str, str] = {
     "ablate": "Train every variant of a suite with every seed, and compare them.",
     "sensitivity": "Rank the layers of a student by what 8-bit integers in them alone cost.",
     "data": "Pack training data into shards, or look at the clips that are made of it.",
-    "packages": "Packages side by side: size, decibels, worst frames and J&F, as their gates measured them.",
+    "packages": "Show packages side by side: size, decibels, worst frames and J&F, as their gates measured them.",
     "verify": "Check a package: files, hashes, tensors, constants and gates. Exit status 1 if anything is wrong.",
 }
 """Commands and the first line of their help; `module_of` says where each one lives."""
