@@ -29,7 +29,7 @@ COMMANDS: dict[str, str] = {
     "average": "Write the mean of several checkpoints.",
     "teach": "Ask a teacher about the clips of a recipe ahead of training.",
     "bench-train": "Measure what training costs: speed, waiting for data and memory of each phase.",
-    "ablate": "Train every variant of a suite with every seed, and compare them.",
+    "ablate": "Measure what each part of training, or each choice at inference, is worth.",
     "sensitivity": "Rank the layers of a student by what 8-bit integers in them alone cost.",
     "data": "Pack training data into shards, or look at the clips that are made of it.",
     "packages": "Show packages side by side: size, decibels, worst frames and J&F, as their gates measured them.",

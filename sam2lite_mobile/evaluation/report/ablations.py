@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.evaluation.ablation.outcome import InferenceOutcome, conditions_line, variants_table
 from sam2lite_mobile.evaluation.bench.tables import TextTable
 from sam2lite_mobile.evaluation.report.axes import number, signed
 from sam2lite_mobile.evaluation.report.dot_chart import Dot, DotChart, Row, dot_chart
@@ -16,11 +17,12 @@ from sam2lite_mobile.training.ablation.suites import SUITES
 
 @dataclass(frozen=True)
 class AblationView:
-    """What the page shows of an ablation."""
+    """What the page shows of an ablation. times: of the choices at inference; training has none."""
 
     name: str
     scores: DotChart
     changes: DotChart
+    times: DotChart | None
     table: TextTable
     conditions: str
 
@@ -28,12 +30,42 @@ class AblationView:
 def ablation_view(given: AblationInput) -> AblationView:
     """The charts and the table of an ablation. Raises DataError for a suite that this version does not have."""
     outcome = given.outcome
+    if isinstance(outcome, InferenceOutcome):
+        return inference_view(given.name, outcome)
     if outcome.suite not in SUITES:
         raise DataError(
             explain(f"{given.name}: suite", expected=" or ".join(SUITES), got=repr(outcome.suite), do="leave it out")
         )
     found = rows(SUITES[outcome.suite], outcome.runs)
-    return AblationView(given.name, _scores(found), _changes(found), _table(found), _conditions(outcome))
+    return AblationView(given.name, _scores(found), _changes(found), None, _table(found), _conditions(outcome))
+
+
+def inference_view(name: str, outcome: InferenceOutcome) -> AblationView:
+    """The choices at inference: accuracy, its change with the interval over sequences, and time."""
+    variants = outcome.variants
+    scores = [Row(each.title, (Dot(each.jf, text=number(each.jf)),)) for each in variants]
+    changes = [
+        Row(each.title, (Dot(each.change, 0, each.low, each.high, text=signed(each.change)),))
+        for each in variants
+        if each.change is not None
+    ]
+    times = [
+        Row(each.title, (Dot(each.p50_ms, 0, each.p50_ms, each.p95_ms, text=number(each.p50_ms)),)) for each in variants
+    ]
+    return AblationView(
+        name,
+        dot_chart("J&F of each choice", scores, x_label="J&F, percent"),
+        dot_chart(
+            "Change of J&F against the default",
+            changes,
+            x_label="points of J&F",
+            zero_line=True,
+            note="Bar: 95 % interval, bootstrap over sequences.",
+        ),
+        dot_chart("Time of a frame", times, x_label="ms, median", from_zero=True, note="Bar: to p95."),
+        variants_table(outcome),
+        conditions_line(outcome),
+    )
 
 
 def _scores(found: list[VariantRow]) -> DotChart:

@@ -12,6 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.evaluation.ablation.outcome import InferenceOutcome, read_inference_outcome
+from sam2lite_mobile.evaluation.ablation.variants import SUITE
 from sam2lite_mobile.evaluation.bench.results import BenchResult, read_bench
 from sam2lite_mobile.evaluation.report.checks import check_bench, check_evaluation
 from sam2lite_mobile.evaluation.report.track_files import TrackedFrame, TrackInfo, is_track_folder, read_track
@@ -45,7 +47,7 @@ class AblationInput:
     """The outcome of an ablation suite."""
 
     name: str
-    outcome: Outcome
+    outcome: Outcome | InferenceOutcome
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def _read(path: Path, name: str) -> EvaluationInput | BenchInput | AblationInput
         check_bench(str(path), bench)
         return BenchInput(name, bench)
     if bytes(markers.suite):
-        return AblationInput(name, _read_outcome(path))
+        inference = msgspec.json.decode(markers.suite) == SUITE
+        return AblationInput(name, read_inference_outcome(path) if inference else _read_outcome(path))
     if bytes(markers.sequences):
         result = read_result(path)
         check_evaluation(str(path), result)

@@ -1,0 +1,1 @@
+"""What the choices at inference are worth: one at a time, around the default."""
