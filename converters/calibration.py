@@ -19,6 +19,7 @@ from sam2lite_mobile import contract
 from sam2lite_mobile.engines.torch_engine import TorchEngine
 from sam2lite_mobile.errors import DataError, MissingBackendError, explain
 from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.media.json_file import NOT_JSON
 from sam2lite_mobile.package.manifest import Calibration
 from sam2lite_mobile.quantization.policy import Policy, precision_policy, quantizable_layers
 from sam2lite_mobile.quantization.ranges import ActivationRange, LayerRanges, observed_ranges
@@ -85,7 +86,7 @@ def read_calibration(checkpoint: Path) -> CalibrationFile:
         raise DataError(explain(what, expected="a file of ranges", got="none that can be read", do=do))
     try:
         found = msgspec.json.decode(path.read_bytes(), type=CalibrationFile)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise DataError(explain(what, expected="a file of ranges", got=str(error), do=do)) from error
     if found.checkpoint_sha256 != checkpoint_hash(checkpoint):
         raise DataError(explain(what, expected="ranges of this checkpoint", got="of another one", do=do))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -15,7 +14,7 @@ from sam2lite_mobile import __version__
 from sam2lite_mobile.evaluation.adaptive.step_response import ON_TARGET
 from sam2lite_mobile.evaluation.conditions import EngineInfo, Machine
 from sam2lite_mobile.evaluation.latency import TIMER_SCOPE, Percentiles, percentiles
-from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.media.json_file import write_json
 from sam2lite_mobile.media.recording import SUMMARY, FrameRecord, ObjectRecord
 
 SCHEMA_VERSION = 1
@@ -122,7 +121,7 @@ def adaptive_line(adaptive: AdaptiveSummary) -> str:
 
 def write_summary(folder: Path, summary: TrackSummary) -> None:
     """Write summary.json into a folder. Raises DataError if it cannot be written."""
-    replace_file(folder / SUMMARY, msgspec.json.format(msgspec.json.encode(summary), indent=1) + b"\n")
+    write_json(folder / SUMMARY, summary)
 
 
 def _summarize_object(object_id: int, seen: Sequence[tuple[int, ObjectRecord]]) -> ObjectSummary:

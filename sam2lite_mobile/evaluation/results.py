@@ -18,8 +18,8 @@ from sam2lite_mobile.evaluation.energy import Energy, energy_of
 from sam2lite_mobile.evaluation.latency import Percentiles, percentiles
 from sam2lite_mobile.evaluation.selection import Selection
 from sam2lite_mobile.evaluation.stability import Stability, mean_stability, object_stability
-from sam2lite_mobile.media.atomic_file import replace_file
 from sam2lite_mobile.media.cell_bits import CellBits
+from sam2lite_mobile.media.json_file import NOT_JSON, write_json
 
 SCHEMA_VERSION = 3
 BEFORE_STABILITY = 2
@@ -212,7 +212,7 @@ def summarize(sequences: Sequence[SequenceResult]) -> Summary:
 
 def write_result(path: Path, result: EvaluationResult) -> None:
     """Write a result as JSON; the old file or the new one is there, whenever interrupted."""
-    replace_file(path, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    write_json(path, result)
 
 
 def read_result(path: Path) -> EvaluationResult:
@@ -232,7 +232,7 @@ def read_result(path: Path) -> EvaluationResult:
                 explain(str(path), expected=f"schema version {SCHEMA_VERSION}", got=version, do="evaluate again")
             )
         return msgspec.json.decode(data, type=EvaluationResult)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise DataError(
             explain(str(path), expected="a result of this schema", got=str(error), do="evaluate again")
         ) from error

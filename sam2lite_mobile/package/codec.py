@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from sam2lite_mobile.errors import PackageError, explain
+from sam2lite_mobile.media.json_file import NOT_JSON
 from sam2lite_mobile.package.manifest import MANIFEST_NAME, MANIFEST_VERSION, Manifest, gate_name
 from sam2lite_mobile.package.tree import read_regular_file
 
@@ -111,7 +112,7 @@ def _canonical(manifest: Manifest) -> bytes:
 def _decode(data: bytes, kind: type[Kind], *, where: str) -> Kind:
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # ValidationError is a DecodeError
+    except NOT_JSON as error:
         raise PackageError(
             explain(
                 where,

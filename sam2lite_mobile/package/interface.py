@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from sam2lite_mobile.contract import TensorSpec
 from sam2lite_mobile.errors import PackageError, explain
+from sam2lite_mobile.media.json_file import NOT_JSON
 from sam2lite_mobile.mlprogram.proto import new_model
 from sam2lite_mobile.package.executorch_program import read_delegated_interface, read_executorch_interface
 from sam2lite_mobile.package.manifest import DELEGATED, Runtime, Tensor
@@ -50,7 +51,7 @@ def read_items(mlpackage: Path) -> PackageItems:
     path = mlpackage / PACKAGE_MANIFEST
     try:
         items = msgspec.json.decode(read_regular_file(path, max_bytes=2**20), type=PackageItems)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NOT_JSON as error:
         raise _broken(path, "the manifest of a Core ML package", str(error)) from error
     if items.root_model_identifier not in items.item_info_entries:
         raise _broken(path, "an entry for its rootModelIdentifier", "none")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from sam2lite_mobile.evaluation.conditions import Machine
-from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.media.json_file import write_json
 from sam2lite_mobile.quantization.sensitivity import LayerCost
 
 
@@ -28,4 +27,4 @@ class SensitivityResult(Struct, frozen=True):
 
 def write_sensitivity(path: Path, result: SensitivityResult) -> None:
     """Write a result as JSON; the old file or the new one is there, whenever interrupted."""
-    replace_file(path, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    write_json(path, result)

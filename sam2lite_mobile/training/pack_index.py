@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.media.json_file import NOT_JSON
 from sam2lite_mobile.training.annotated import Sequence, Still, refuse_validation_sequence
 from sam2lite_mobile.training.image_files import MAX_FILE_BYTES, PackedFile
 
@@ -96,7 +97,7 @@ def read_index(root: Path) -> PackIndex:
         index = msgspec.json.decode(data, type=PackIndex)
     except OSError as error:
         raise _refused(path, expected="a file that can be read", got=error.strerror) from error
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise _refused(path, expected="the index of a pack, version 1", got=str(error)) from error
     for shard in index.shards:
         _check_shard(root, shard)

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.media.json_file import NOT_JSON
 from sam2lite_mobile.media.limits import check_file
 from sam2lite_mobile.media.video_file import VideoFile
 from sam2lite_mobile.training.annotated import refuse_validation_sequence
@@ -93,7 +94,7 @@ def read_masklets(path: Path) -> Masklets:
     check_file(path, max_bytes=MAX_JSON_BYTES)
     try:
         masklets = msgspec.json.decode(path.read_bytes(), type=Masklets)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise _refused(path, expected="an annotation of SA-V", got=str(error)) from error
     size = (masklets.video_height, masklets.video_width)
     if masklets.video_split != "train":

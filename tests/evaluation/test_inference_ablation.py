@@ -13,7 +13,6 @@ from sam2lite_mobile.evaluation.ablation.outcome import (
     InferenceOutcome,
     VariantOutcome,
     inference_outcome,
-    outcome_bytes,
     outcome_page,
     read_inference_outcome,
 )
@@ -43,6 +42,10 @@ from tests.runtime.scripted_engine import ScriptedEngine
 def sequences(tmp_path_factory: pytest.TempPathFactory) -> list[SequenceResult]:
     root = write_davis(tmp_path_factory.mktemp("ablation") / "tiny", ["pair"], frames=4)
     return evaluated(DavisLayout(root), root / "masks")
+
+
+def json_text(content: object) -> bytes:
+    return msgspec.json.encode(content)
 
 
 def outcome_of(name: str, *, jf: float, ms: float, factor: str = "size") -> VariantOutcome:
@@ -137,16 +140,16 @@ def test_outcome_compares_with_the_default_and_leaves_out_what_is_not_finished(
 def test_outcome_file_is_read_back_and_damaged_ones_are_refused(tmp_path: Path) -> None:
     good = InferenceOutcome(1, "inference", conditions(["a"]), "clip", 3, 9.0, (outcome_of(DEFAULT, jf=80, ms=100),))
     path = tmp_path / "inference.json"
-    path.write_bytes(outcome_bytes(good))
+    path.write_bytes(json_text(good))
     assert read_inference_outcome(path) == good
     for broken, message in (
         (msgspec.structs.replace(good, schema_version=99), "expected schema version 1"),
         (msgspec.structs.replace(good, variants=()), "0 variants"),
     ):
-        path.write_bytes(outcome_bytes(broken))
+        path.write_bytes(json_text(broken))
         with pytest.raises(DataError, match=message):
             read_inference_outcome(path)
-    path.write_bytes(outcome_bytes(good).replace(b'"rounds"', b'"circles"'))
+    path.write_bytes(json_text(good).replace(b'"rounds"', b'"circles"'))
     with pytest.raises(DataError, match="expected a result of sam2lite ablate"):
         read_inference_outcome(path)
 
@@ -154,7 +157,7 @@ def test_outcome_file_is_read_back_and_damaged_ones_are_refused(tmp_path: Path) 
 def test_report_shows_the_suite(tmp_path: Path) -> None:
     rows = (outcome_of(DEFAULT, jf=80, ms=100), outcome_of("<b>256 px", jf=70, ms=20))
     path = tmp_path / "inference.json"
-    path.write_bytes(outcome_bytes(InferenceOutcome(1, "inference", conditions(["a"]), "clip", 3, 9.0, rows)))
+    path.write_bytes(json_text(InferenceOutcome(1, "inference", conditions(["a"]), "clip", 3, 9.0, rows)))
     html = page_html(build_page(read_inputs([path]), title="T"))
     assert "Time of a frame" in html
     assert "&lt;b&gt;256 px" in html

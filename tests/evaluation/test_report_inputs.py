@@ -73,10 +73,12 @@ def test_masks_go_to_the_evaluations_in_their_order(tmp_path: Path) -> None:
         ('{"sequences": [], "schema_version": 3}', "missing required field `conditions`"),
         ('{"subjects": [], "schema_version": 2}', "missing required field"),
         ('{"suite": "x"}', "missing required field"),
+        ('{"suite": "inference"}', "missing required field"),
+        ('{"suite": "\udcff"}', "a result of sam2lite eval, bench or ablate"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "r.json").write_text(content)
+    (tmp_path / "r.json").write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(DataError, match=message):
         read_inputs([tmp_path / "r.json"])
 

@@ -15,7 +15,7 @@ from sam2lite_mobile.evaluation.bench.tables import TextTable
 from sam2lite_mobile.evaluation.bootstrap import paired_interval
 from sam2lite_mobile.evaluation.conditions import Conditions
 from sam2lite_mobile.evaluation.results import EvaluationResult
-from sam2lite_mobile.media.limits import check_file
+from sam2lite_mobile.media.json_file import read_json
 
 INFERENCE_VERSION = 1
 OUTCOME_BYTES = 2**20
@@ -93,24 +93,14 @@ def inference_outcome(
     )
 
 
-def outcome_bytes(outcome: InferenceOutcome) -> bytes:
-    """The outcome as JSON."""
-    return msgspec.json.format(msgspec.json.encode(outcome), indent=1) + b"\n"
-
-
 def read_inference_outcome(path: Path) -> InferenceOutcome:
     """An outcome file. Raises DataError for one that is too large, of another version, empty, or breaks the schema."""
-    check_file(path, max_bytes=OUTCOME_BYTES)
-    try:
-        outcome = msgspec.json.decode(path.read_bytes(), type=InferenceOutcome)
-    except msgspec.DecodeError as error:
-        raise DataError(
-            explain(str(path), expected="a result of sam2lite ablate", got=str(error), do="run the suite again")
-        ) from error
+    expected, do = "a result of sam2lite ablate", "run the suite again"
+    outcome = read_json(path, InferenceOutcome, max_bytes=OUTCOME_BYTES, expected=expected, do=do)
     if outcome.schema_version != INFERENCE_VERSION or not outcome.variants:
         got = f"version {outcome.schema_version}, {len(outcome.variants)} variants"
         expected = f"schema version {INFERENCE_VERSION} with a variant"
-        raise DataError(explain(str(path), expected=expected, got=got, do="run the suite again"))
+        raise DataError(explain(str(path), expected=expected, got=got, do=do))
     return outcome
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 
 from sam2lite_mobile.errors import DataError, explain
-from sam2lite_mobile.evaluation.ablation.outcome import InferenceOutcome, inference_outcome, outcome_bytes, outcome_page
+from sam2lite_mobile.evaluation.ablation.outcome import InferenceOutcome, inference_outcome, outcome_page
 from sam2lite_mobile.evaluation.ablation.pareto import pareto_picture
-from sam2lite_mobile.evaluation.ablation.timing import Engines, Times, measure_times, read_times, write_times
+from sam2lite_mobile.evaluation.ablation.timing import Engines, Times, measure_times, read_times
 from sam2lite_mobile.evaluation.ablation.variants import DEFAULT, SUITE, Variant
 from sam2lite_mobile.evaluation.bench.clip import Clip
 from sam2lite_mobile.evaluation.conditions import Conditions
@@ -21,6 +21,7 @@ from sam2lite_mobile.evaluation.pacing import FIXED, SwitchingPace, TargetPace
 from sam2lite_mobile.evaluation.prompting import PromptKind
 from sam2lite_mobile.evaluation.results import EvaluationResult, PartialRun, condition_differences, read_result
 from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.media.json_file import write_json
 
 TIMES_NAME = "times.json"
 PLOT_NAME = f"{SUITE}_pareto.svg"
@@ -66,7 +67,7 @@ def suite_times(
             return before
     target = None if before is None else before.target_fps
     times = measure_times(suite.variants, suite.engines, clip, rounds=rounds, target_fps=target, on_round=on_round)
-    write_times(path, times)
+    write_json(path, times)
     return times
 
 
@@ -126,7 +127,7 @@ def write_suite(
         raise DataError(explain(str(folder), expected=f"an evaluation of {DEFAULT}", got="none", do="run the suite on"))
     outcome = inference_outcome(variants, results, times)
     data, page, plot = folder / f"{SUITE}.json", folder / f"{SUITE}.md", folder / PLOT_NAME
-    replace_file(data, outcome_bytes(outcome))
+    write_json(data, outcome)
     replace_file(page, outcome_page(outcome, picture=None).encode())
     replace_file(plot, pareto_picture(outcome))
     replace_file(page, outcome_page(outcome, picture=PLOT_NAME).encode())

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.ablation.variants import DEFAULT, RATE_GAIN, Variant
 from sam2lite_mobile.evaluation.bench.clip import Clip
 from sam2lite_mobile.evaluation.latency import percentiles
 from sam2lite_mobile.evaluation.memory_choice import choosing_tracker
-from sam2lite_mobile.media.atomic_file import replace_file
-from sam2lite_mobile.media.limits import check_file
+from sam2lite_mobile.media.json_file import read_json
 from sam2lite_mobile.runtime.engine import Engine
 from sam2lite_mobile.runtime.prompts import Prompt
 
@@ -80,20 +78,10 @@ def measure_times(
     return Times(clip.name, rounds, target_fps, tuple(found))
 
 
-def write_times(path: Path, times: Times) -> None:
-    """Write times as JSON."""
-    replace_file(path, msgspec.json.format(msgspec.json.encode(times), indent=1) + b"\n")
-
-
 def read_times(path: Path) -> Times:
     """Times as `write_times` wrote them. Raises DataError for another file."""
-    check_file(path, max_bytes=TIMES_BYTES)
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Times)
-    except msgspec.DecodeError as error:
-        raise DataError(
-            explain(str(path), expected="times of an ablation", got=str(error), do="remove it, and measure again")
-        ) from error
+    do = "remove it, and measure again"
+    return read_json(path, Times, max_bytes=TIMES_BYTES, expected="times of an ablation", do=do)
 
 
 class _Stepper:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
 from sam2lite_mobile.contract import SIZES
 from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.conditions import EngineInfo, Machine
-from sam2lite_mobile.media.atomic_file import replace_file
-from sam2lite_mobile.media.limits import check_file
+from sam2lite_mobile.media.json_file import read_json, write_json
 
 SCHEMA_VERSION = 1
 TABLE_BYTES = 2**20
@@ -67,18 +65,13 @@ class LatencyTable(Struct, frozen=True, forbid_unknown_fields=True):
 
 def write_table(path: Path, table: LatencyTable) -> None:
     """Write a table as JSON; the old file or the new one is there, whenever interrupted. Raises DataError."""
-    replace_file(path, msgspec.json.format(msgspec.json.encode(table), indent=1) + b"\n")
+    write_json(path, table)
 
 
 def read_table(path: Path) -> LatencyTable:
     """A table. Raises DataError if it is missing, too large, of another version, or breaks the schema."""
-    check_file(path, max_bytes=TABLE_BYTES)
-    try:
-        table = msgspec.json.decode(path.read_bytes(), type=LatencyTable)
-    except msgspec.DecodeError as error:
-        raise DataError(
-            explain(str(path), expected="a table of sam2lite adaptive table", got=str(error), do="measure it again")
-        ) from error
+    expected = "a table of sam2lite adaptive table"
+    table = read_json(path, LatencyTable, max_bytes=TABLE_BYTES, expected=expected, do="measure it again")
     if table.schema_version != SCHEMA_VERSION or not set(table.sizes) <= set(SIZES):
         raise DataError(
             explain(

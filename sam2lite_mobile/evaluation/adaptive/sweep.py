@@ -17,7 +17,7 @@ from sam2lite_mobile.evaluation.adaptive.device import Heating, SimulatedDevice,
 from sam2lite_mobile.evaluation.adaptive.latency_table import LatencyTable
 from sam2lite_mobile.evaluation.adaptive.step_response import ON_TARGET, ROOM, SETTLING_LIMIT, StepResponse, respond
 from sam2lite_mobile.evaluation.conditions import EngineInfo, Machine
-from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.media.json_file import write_json
 from sam2lite_mobile.runtime.scheduler import TUNING, Scheduler, SchedulerState, Tuning
 
 SCHEMA_VERSION = 1
@@ -277,4 +277,4 @@ def best(result: SweepResult) -> GainScore:
 
 def write_sweep(path: Path, result: SweepResult) -> None:
     """Write a result as JSON; the old file or the new one is there, whenever interrupted. Raises DataError."""
-    replace_file(path, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    write_json(path, result)

@@ -12,7 +12,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated
 
-import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
@@ -28,7 +27,7 @@ from sam2lite_mobile.evaluation.evaluate import evaluate_sequence
 from sam2lite_mobile.evaluation.pacing import FIXED, SECOND_MS, Pace, Step, TargetPace
 from sam2lite_mobile.evaluation.prompting import PromptKind
 from sam2lite_mobile.evaluation.results import SequenceResult, summarize
-from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.media.json_file import write_json
 from sam2lite_mobile.runtime.engine import Engine
 from sam2lite_mobile.runtime.prompts import Prompt
 from sam2lite_mobile.runtime.tracker import FrameResult, Tracker
@@ -217,7 +216,7 @@ def side_result(sequences: Sequence[SequenceResult], pulses: Pulses, *, size: in
 
 def write_under_load(path: Path, result: UnderLoadResult) -> None:
     """Write a result as JSON; the old file or the new one is there, whenever interrupted. Raises DataError."""
-    replace_file(path, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    write_json(path, result)
 
 
 def _times(sequences: Sequence[SequenceResult], pulses: Pulses, *, loaded: bool) -> list[float]:

@@ -14,7 +14,7 @@ from sam2lite_mobile.evaluation.bench.rounds import part_times
 from sam2lite_mobile.evaluation.bench.subjects import FrameTimes, SubjectFacts
 from sam2lite_mobile.evaluation.conditions import EngineInfo, Machine, engine_info
 from sam2lite_mobile.evaluation.latency import Percentiles, percentiles
-from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.media.json_file import NOT_JSON, write_json
 from sam2lite_mobile.media.limits import check_file
 
 SCHEMA_VERSION = 2
@@ -214,7 +214,7 @@ def subject_result(
 
 def write_bench(path: Path, result: BenchResult) -> None:
     """Write a result as JSON; the old file or the new one is there, whenever interrupted. Raises DataError."""
-    replace_file(path, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    write_json(path, result)
 
 
 def read_bench(path: Path) -> BenchResult:
@@ -225,7 +225,7 @@ def read_bench(path: Path) -> BenchResult:
         found = msgspec.json.decode(data, type=_Versioned).schema_version
         if found == SCHEMA_VERSION:
             return msgspec.json.decode(data, type=BenchResult)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise DataError(
             explain(str(path), expected="a result of sam2lite bench", got=str(error), do="run the benchmark again")
         ) from error

@@ -6,10 +6,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
 from sam2lite_mobile.errors import DataError, explain
+from sam2lite_mobile.media.json_file import read_json
 
 SUITE_NAME = "suite.json"
 SUITE_BYTES = 2**20
@@ -76,14 +76,8 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
 def read_suite(root: Path) -> Suite:
     """The description of a suite's folder. Raises DataError if it is missing, too large or breaks the schema."""
     path = root / SUITE_NAME
-    try:
-        if path.stat().st_size > SUITE_BYTES:
-            raise DataError(explain(str(path), expected=f"at most {SUITE_BYTES} bytes", got="more", do="make it again"))
-        suite = msgspec.json.decode(path.read_bytes(), type=Suite)
-    except (OSError, msgspec.DecodeError) as error:
-        raise DataError(
-            explain(str(path), expected="a suite of failures", got=str(error), do="run sam2lite failures make")
-        ) from error
+    do = "run sam2lite failures make"
+    suite = read_json(path, Suite, max_bytes=SUITE_BYTES, expected="a suite of failures", do=do)
     if suite.schema_version != SCHEMA_VERSION:
         raise DataError(
             explain(

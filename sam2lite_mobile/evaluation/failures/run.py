@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from sam2lite_mobile.evaluation.failures.painting import Mask
 from sam2lite_mobile.evaluation.failures.suite import LOOKALIKES
 from sam2lite_mobile.evaluation.pacing import FIXED, Pace
 from sam2lite_mobile.evaluation.prompting import PromptKind
-from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.media.json_file import read_json, write_json
 from sam2lite_mobile.runtime.engine import Engine
 
 SCHEMA_VERSION = 1
@@ -91,19 +90,13 @@ def run_case(
 
 def write_failures(path: Path, result: FailuresResult) -> None:
     """Write a result as JSON; the old file or the new one is there, whenever interrupted."""
-    replace_file(path, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    write_json(path, result)
 
 
 def read_failures(path: Path) -> FailuresResult:
     """A result file. Raises DataError if it is missing, too large, of another version or breaks the schema."""
-    try:
-        if path.stat().st_size > RESULT_BYTES:
-            raise DataError(explain(str(path), expected=f"at most {RESULT_BYTES} bytes", got="more", do="run it again"))
-        result = msgspec.json.decode(path.read_bytes(), type=FailuresResult)
-    except (OSError, msgspec.DecodeError) as error:
-        raise DataError(
-            explain(str(path), expected="a result of failures", got=str(error), do="run sam2lite failures run")
-        ) from error
+    do = "run sam2lite failures run"
+    result = read_json(path, FailuresResult, max_bytes=RESULT_BYTES, expected="a result of failures", do=do)
     if result.schema_version != SCHEMA_VERSION:
         raise DataError(
             explain(str(path), expected=f"schema {SCHEMA_VERSION}", got=result.schema_version, do="run it again")

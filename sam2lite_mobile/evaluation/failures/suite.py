@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from sam2lite_mobile.errors import DataError, explain
@@ -22,7 +21,7 @@ from sam2lite_mobile.evaluation.failures.cases import (
 from sam2lite_mobile.evaluation.failures.footage import Footage
 from sam2lite_mobile.evaluation.failures.painting import Mask, Picture
 from sam2lite_mobile.evaluation.failures.scenes import Scene, scenes
-from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.media.json_file import write_json
 from sam2lite_mobile.media.label_maps import write_label_map
 from sam2lite_mobile.media.optional import import_media_library
 from sam2lite_mobile.media.output_folder import staged_folder
@@ -61,7 +60,7 @@ def make_suite(
                 if scene.kind in kinds:
                     cases.append(_write(scene, source, other, folder=folder, on_frame=on_frame))
         suite = Suite(SCHEMA_VERSION, layout.root.resolve().name, seed, FRAMES_PER_SECOND, cases)
-        replace_file(folder / SUITE_NAME, msgspec.json.format(msgspec.json.encode(suite), indent=1) + b"\n")
+        write_json(folder / SUITE_NAME, suite)
     return suite
 
 

@@ -18,6 +18,7 @@ from sam2lite_mobile.evaluation.bench.results import BenchResult, read_bench
 from sam2lite_mobile.evaluation.report.checks import check_bench, check_evaluation
 from sam2lite_mobile.evaluation.report.track_files import TrackedFrame, TrackInfo, is_track_folder, read_track
 from sam2lite_mobile.evaluation.results import RESULT_BYTES, EvaluationResult, read_result
+from sam2lite_mobile.media.json_file import NOT_JSON, read_json
 from sam2lite_mobile.media.limits import check_file
 from sam2lite_mobile.training.ablation.outcome import LARGEST_BYTES, SCHEMA_VERSION, Outcome
 
@@ -121,14 +122,14 @@ def _read(path: Path, name: str) -> EvaluationInput | BenchInput | AblationInput
     check_file(path, max_bytes=RESULT_BYTES)
     try:
         markers = msgspec.json.decode(path.read_bytes(), type=_Markers)
-    except msgspec.DecodeError as error:
+        inference = bool(bytes(markers.suite)) and msgspec.json.decode(markers.suite) == SUITE
+    except NOT_JSON as error:
         raise DataError(explain(str(path), expected=KINDS, got=str(error), do="check the path")) from error
     if bytes(markers.subjects):
         bench = read_bench(path)
         check_bench(str(path), bench)
         return BenchInput(name, bench)
     if bytes(markers.suite):
-        inference = msgspec.json.decode(markers.suite) == SUITE
         return AblationInput(name, read_inference_outcome(path) if inference else _read_outcome(path))
     if bytes(markers.sequences):
         result = read_result(path)
@@ -139,20 +140,15 @@ def _read(path: Path, name: str) -> EvaluationInput | BenchInput | AblationInput
 
 def _read_outcome(path: Path) -> Outcome:
     """The outcome of an ablation. Raises DataError for a file that is too large or breaks the schema."""
-    check_file(path, max_bytes=LARGEST_BYTES)
-    try:
-        outcome = msgspec.json.decode(path.read_bytes(), type=Outcome)
-    except msgspec.DecodeError as error:
-        raise DataError(
-            explain(str(path), expected="a result of sam2lite ablate", got=str(error), do="run the suite again")
-        ) from error
+    expected, do = "a result of sam2lite ablate", "run the suite again"
+    outcome = read_json(path, Outcome, max_bytes=LARGEST_BYTES, expected=expected, do=do)
     if outcome.schema_version != SCHEMA_VERSION or not outcome.runs:
         raise DataError(
             explain(
                 str(path),
                 expected=f"schema version {SCHEMA_VERSION} with a run",
                 got=f"version {outcome.schema_version}, {len(outcome.runs)} runs",
-                do="run the suite again",
+                do=do,
             )
         )
     return outcome

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.report.axes import LARGEST
 from sam2lite_mobile.media.cell_bits import CellBits
+from sam2lite_mobile.media.json_file import NOT_JSON
 from sam2lite_mobile.media.limits import DEFAULT_LIMITS, check_file
 from sam2lite_mobile.media.recording import FRAMES, SUMMARY
 
@@ -121,7 +122,7 @@ def read_track(folder: Path) -> tuple[TrackInfo, list[TrackedFrame]]:
                         )
                     )
                 frames.append(decoder.decode(line))
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise DataError(
             explain(where, expected="what sam2lite track writes", got=str(error), do="track again")
         ) from error

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.conditions import Machine
 from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.media.json_file import read_json, write_json
 from sam2lite_mobile.training.ablation.suites import FULL, Suite
 
 SCHEMA_VERSION = 1
@@ -135,21 +135,15 @@ def signed(value: float | None) -> str:
 def write_outcome(folder: Path, suite: Suite, outcome: Outcome) -> tuple[Path, Path]:
     """SUITE.json and SUITE.md in `folder`, each the old file or the new one. Returns both paths."""
     data, table = folder / f"{suite.name}.json", folder / f"{suite.name}.md"
-    replace_file(data, msgspec.json.format(msgspec.json.encode(outcome), indent=1) + b"\n")
+    write_json(data, outcome)
     replace_file(table, markdown(suite, outcome).encode())
     return data, table
 
 
 def read_score(path: Path) -> RunScore:
     """The score of a finished run. Raises DataError for a file that breaks the schema."""
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise DataError(explain(str(path), expected="at most 1 MB", got="more", do="remove the run's folder"))
-        return msgspec.json.decode(path.read_bytes(), type=RunScore)
-    except (OSError, msgspec.DecodeError) as error:
-        raise DataError(
-            explain(str(path), expected="the score of a run", got=str(error), do="remove the run's folder")
-        ) from error
+    do = "remove the run's folder"
+    return read_json(path, RunScore, max_bytes=LARGEST_BYTES, expected="the score of a run", do=do)
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.conditions import Machine
-from sam2lite_mobile.media.atomic_file import replace_file
+from sam2lite_mobile.media.json_file import NOT_JSON, write_json
 from sam2lite_mobile.media.limits import check_file
 from sam2lite_mobile.training.cost.step_times import PartTimes, StepTimes
 from sam2lite_mobile.training.recipe import Phase
@@ -194,7 +194,7 @@ def phase_hours(times: PhaseTimes, phase: Phase, *, all_steps: int) -> float:
 
 def write_cost(path: Path, cost: TrainingCost) -> None:
     """Write a result as JSON; the old file or the new one is there, whenever interrupted. Raises DataError."""
-    replace_file(path, msgspec.json.format(msgspec.json.encode(cost), indent=1) + b"\n")
+    write_json(path, cost)
 
 
 def read_cost(path: Path) -> TrainingCost:
@@ -205,7 +205,7 @@ def read_cost(path: Path) -> TrainingCost:
         found = msgspec.json.decode(data, type=_Versioned).schema_version
         if found == SCHEMA_VERSION:
             return msgspec.json.decode(data, type=TrainingCost)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise DataError(
             explain(str(path), expected="a result of sam2lite bench-train", got=str(error), do="measure again")
         ) from error

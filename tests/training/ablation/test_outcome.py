@@ -82,5 +82,5 @@ def test_score_of_a_run_is_read_as_it_was_written_and_broken_ones_are_refused(tm
     with pytest.raises(DataError, match="expected the score of a run"):
         read_score(path)
     path.write_bytes(b" " * (LARGEST_BYTES + 1))
-    with pytest.raises(DataError, match="at most 1 MB"):
+    with pytest.raises(DataError, match="at most 1048576 bytes"):
         read_score(path)
