@@ -18,7 +18,7 @@ from sam2lite_mobile.media.cell_bits import cells_of
 from sam2lite_mobile.media.label_maps import object_ids, read_label_map, write_label_map
 from sam2lite_mobile.media.recording import RUN_FILES, FrameRecord
 from sam2lite_mobile.media.source import open_source
-from sam2lite_mobile.runtime.tracker import STAGES
+from sam2lite_mobile.runtime.stage_clock import STAGES
 from tests.cli.conftest import Call
 from tests.media.clips import write_pictures, write_video
 from tests.runtime.scripted_engine import scene
