@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -82,7 +84,7 @@ def test_camera_follows_and_encodes_once_more_only_where_the_crop_changes() -> N
         result = camera.step(frame({RED: box}), prompts={1: by_box(TINY)} if step == 0 else None).objects[1]
         assert iou(result.mask, box) > 0.8
         crops.append(camera.crop)
-    changes = sum(new != old for old, new in zip(crops, crops[1:], strict=False))
+    changes = sum(new != old for old, new in pairwise(crops))
     assert 5 <= changes <= 9  # 295 pixels; 49 from the middle of a crop of 160 to its margin of 20
     assert engine.runs["image_encoder"] == frames + changes
     assert engine.runs["memory_encoder"] == frames + changes
