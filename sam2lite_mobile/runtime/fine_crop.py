@@ -1,7 +1,7 @@
 """Fine crop: the part of a frame that a virtual camera looks at, so that a tiny object gets finer patches.
 
-Whole pixels and whole numbers throughout. A crop has the frame's own shape at 1/2 or 1/4 of its sides, so an object of
-10 px in an input of 256 px is 20 or 40 px there. Two rules keep the camera still: an object has to grow to twice the
+Whole pixels and whole numbers throughout. A crop has the frame's own shape at 1/2 of its sides, so an object of 10 px
+in an input of 256 px is 20 px there. Two rules keep the camera still: an object has to grow to twice the
 size at which a crop is entered before the crop is left, and a crop stays where it is until the object comes near its
 edge.
 """
@@ -18,8 +18,9 @@ from sam2lite_mobile.errors import ContractError, explain
 
 WHOLE = 1
 """Divisor of the frame's sides that stands for all of it."""
-DIVISORS = (4, 2)
-"""Divisors of the frame's sides that give the crops, the finest first."""
+DIVISORS = (2,)
+"""Divisors of the frame's sides that give the crops, the finest first. A second one of 1/4 was tried and left out: on
+footage of 512 x 288 it is drawn larger than it is, and won nothing (docs/failures.md)."""
 ENTER = 4
 """A crop is entered if the object takes at most 1/4 of its sides. For the crop of 1/2 that is 1/8 of the frame, 32 px
 at an input of 256 px: where the methodology's section 8 says that an object is tiny."""
@@ -92,7 +93,7 @@ def whole(height: int, width: int) -> PixelBox:
 
 
 def fitting_divisor(extent: PixelBox, height: int, width: int, *, current: int = WHOLE) -> int:
-    """The divisor of the finest crop of a frame (height, width) that suits an object of this extent: 4, 2 or 1.
+    """The divisor of the finest crop of a frame (height, width) that suits an object of this extent; 1 if none does.
 
     current: the divisor of the crop that is looked at now, which is kept up to twice the size.
     """
