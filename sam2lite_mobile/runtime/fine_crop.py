@@ -1,8 +1,8 @@
 """Fine crop: the part of a frame that a virtual camera looks at, so that a tiny object gets finer patches.
 
 Whole pixels and whole numbers throughout. A crop has the frame's own shape at 1/2 of its sides, so an object of 10 px
-in an input of 256 px is 20 px there. Two rules keep the camera still: an object has to grow to twice the
-size at which a crop is entered before the crop is left, and a crop stays where it is until the object comes near its
+in an input of 256 px is 20 px there. Two rules keep the camera still: an object has to grow by half before a
+crop that was entered is left, and a crop stays where it is until the object comes near its
 edge.
 """
 
@@ -21,9 +21,10 @@ WHOLE = 1
 DIVISORS = (2,)
 """Divisors of the frame's sides that give the crops, the finest first. A second one of 1/4 was tried and left out: on
 footage of 512 x 288 it is drawn larger than it is, and won nothing (docs/failures.md)."""
-ENTER = 4
-"""A crop is entered if the object takes at most 1/4 of its sides. For the crop of 1/2 that is 1/8 of the frame, 32 px
-at an input of 256 px: where the methodology's section 8 says that an object is tiny."""
+ENTER = 3
+"""A crop is entered if the object takes at most 1/3 of its sides. For the crop of 1/2 that is 1/6 of the frame, 42 px
+at an input of 256 px. The methodology's section 8 calls an object under 32 px tiny; its longer side is longer than that
+of the square of its area, which sizes are stated by. 1/4 was tried (docs/failures.md)."""
 STAY = 2
 """A crop is left if the object takes more than 1/2 of one of its sides."""
 MARGIN_DIVISOR = 8
@@ -95,7 +96,7 @@ def whole(height: int, width: int) -> PixelBox:
 def fitting_divisor(extent: PixelBox, height: int, width: int, *, current: int = WHOLE) -> int:
     """The divisor of the finest crop of a frame (height, width) that suits an object of this extent; 1 if none does.
 
-    current: the divisor of the crop that is looked at now, which is kept up to twice the size.
+    current: the divisor of the crop that is looked at now, which is kept until the object is half as large again.
     """
     for divisor in DIVISORS:
         times = divisor * (STAY if current >= divisor else ENTER)

@@ -169,14 +169,14 @@ class FineTracker:
         mask = np.zeros((height, width), np.bool_)
         mask[crop.slices] = result.mask
         extent = PixelBox.of_mask(mask)
-        if result.visible and extent is not None:
+        seen = self._seen.get(result.object_id, _Sighting(whole(height, width), result.prompted))
+        remembered = 0 in result.tokens_by_age  # a frame of doubt (`redetection.py`) does not move the camera
+        if extent is not None and remembered:
             self._seen[result.object_id] = _Sighting(extent, result.prompted)
             self._masks[result.object_id] = mask
         else:
+            self._seen[result.object_id] = replace(seen, unseen=seen.unseen + (not result.visible))
             self._masks.pop(result.object_id, None)
-            seen = self._seen.get(result.object_id)
-            lost = whole(height, width) if seen is None else seen.extent
-            self._seen[result.object_id] = _Sighting(lost, result.prompted, 1 if seen is None else seen.unseen + 1)
         return replace(result, mask=mask, crop=crop)
 
 

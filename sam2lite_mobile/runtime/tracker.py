@@ -35,7 +35,7 @@ from sam2lite_mobile.runtime.memory_bank import FrameTokens, MemoryBank
 from sam2lite_mobile.runtime.motion import cell_motion, luma_grid
 from sam2lite_mobile.runtime.object_memory import ObjectMemory
 from sam2lite_mobile.runtime.prompts import Prompt, check_prompt, encode_prompt, mask_prompt_logits
-from sam2lite_mobile.runtime.redetection import Redetection
+from sam2lite_mobile.runtime.redetection import Presence, Redetection
 from sam2lite_mobile.runtime.stage_clock import StageClock
 
 MAX_OBJECTS = 16
@@ -53,9 +53,10 @@ class ObjectResult:
 
     mask: bool (height, width), empty if the object is not visible. mask_logits: float32 [1, 1, R/4, R/4], as decoded;
     unless the frame was prompted, what is far from where the object was is made negative (`continuity.py`).
-    quality: predicted IoU (1 for a mask prompt). visibility: logit (16 for a mask prompt). visible: whether the frame
-    was written to memory; True on a prompted frame whatever the logit says, because the user said so. prompted: the
-    user prompted or corrected the object on this frame. tokens_by_age: bank tokens after this frame, by age in frames.
+    quality: predicted IoU (1 for a mask prompt). visibility: logit (16 for a mask prompt). visible: whether the
+    object is in view, and the frame written to memory (but for a frame of doubt, `redetection.py`); True on a prompted
+    frame whatever the logit says, because the user said so. prompted: the user prompted or corrected the object on
+    this frame. tokens_by_age: bank tokens after this frame, by age in frames.
     crop: the part of the frame that mask_logits cover (`fine_tracker.py`), None for all of it; mask is always whole.
     """
 
@@ -99,10 +100,11 @@ class _Frame:
 
 @dataclass(frozen=True, eq=False)
 class _Update:
-    """One object's result and what is to be written: nothing but its bank and its place changes at the commit."""
+    """One object's result and what is to be written: its bank, place and presence change at the commit alone."""
 
     bank: ObjectMemory
     place: LastPlace | None
+    presence: Presence
     result: ObjectResult
     tokens: FrameTokens | None
     scores: NDArray[np.float32] | None
@@ -140,6 +142,7 @@ class Tracker:
         self._new_memory = partial(MemoryBank, engine.bank_tokens) if new_memory is None else new_memory
         self._banks: dict[int, ObjectMemory] = {}
         self._places: dict[int, LastPlace] = {}
+        self._presences: dict[int, Presence] = {}
         self._last: _Frame | None = None
         self._empty_prompt: Tensors | None = None
 
@@ -267,11 +270,13 @@ class Tracker:
         self._check_tracked(object_id)
         del self._banks[object_id]
         self._places.pop(object_id, None)
+        self._presences.pop(object_id, None)
 
     def reset(self) -> None:
         """Forget all objects and the last frame: the next frame has index 0 and may have another size."""
         self._banks.clear()
         self._places.clear()
+        self._presences.clear()
         self._last = None
 
     def _check_tracked(self, object_id: int) -> None:
@@ -289,7 +294,8 @@ class Tracker:
     def _segment(self, frame: _Frame, object_id: int, *, prompt: Prompt | None, clock: StageClock) -> _Update:
         """Run one object's graphs on a frame, without changing anything that a later call could see."""
         bank = self._banks[object_id] if object_id in self._banks else self._new_memory()
-        place = self._places.get(object_id)
+        place, before = self._places.get(object_id), self._presences.get(object_id, Presence())
+        presence = Presence()  # of a prompted object: the user says that it is there
         if prompt is not None and prompt.mask is not None:
             with clock.stage("prompt"):
                 mask_logits = mask_prompt_logits(prompt.mask, frame.size)
@@ -299,13 +305,14 @@ class Tracker:
         else:
             decoded = self._decode(frame, bank, prompt=prompt, clock=clock)
             mask_logits = decoded["mask_logits"]
-            unseen = 0 if place is None else place.unseen
-            if prompt is None and place is not None and not self._redetection.searching(unseen):
+            if prompt is None and place is not None and not self._redetection.searching(before):
                 with clock.stage("masks"):
                     mask_logits = place.keep_near(mask_logits)
             quality, visibility = float(decoded["quality"][0, 0]), float(decoded["visibility"][0, 0])
-            in_view = visibility > VISIBILITY_LOGIT and bool((mask_logits > MASK_LOGIT).any())
-            visible = prompt is not None or (in_view and self._redetection.accepts(quality, unseen))
+            if prompt is None:
+                found = visibility > VISIBILITY_LOGIT and bool((mask_logits > MASK_LOGIT).any())
+                presence = self._redetection.after(before, found=found, quality=quality)
+            visible = presence.in_view
             with clock.stage("masks"):
                 if visible:
                     mask = frame_mask(mask_logits, frame.height, frame.width)
@@ -314,9 +321,11 @@ class Tracker:
         prompted = prompt is not None
         result = ObjectResult(object_id, mask, mask_logits, quality, visibility, visible, prompted, {})
         if not visible:
-            return _Update(bank, None if place is None else place.missed(), result, None, None)
+            return _Update(bank, None if place is None else place.missed(), presence, result, None, None)
+        if prompt is None and self._redetection.doubts(quality):
+            return _Update(bank, place, presence, result, None, None)
         tokens, scores = self._remember(frame, bank, mask_logits, anchor=prompted, clock=clock)
-        return _Update(bank, LastPlace.of(mask_logits), result, tokens, scores)
+        return _Update(bank, LastPlace.of(mask_logits), presence, result, tokens, scores)
 
     def _decode(self, frame: _Frame, bank: ObjectMemory, *, prompt: Prompt | None, clock: StageClock) -> Tensors:
         """The mask decoder's outputs for one object."""
@@ -352,6 +361,7 @@ class Tracker:
         """Write an object's tokens, all of which were checked when the graphs ran, and complete its result."""
         with clock.stage("bank"):
             self._banks[update.result.object_id] = update.bank
+            self._presences[update.result.object_id] = update.presence
             if update.place is not None:
                 self._places[update.result.object_id] = update.place
             if update.tokens is not None and update.scores is not None:

@@ -67,7 +67,7 @@ def test_sizes_at_which_crops_are_entered_and_left() -> None:
     def divisor(side: int, current: int) -> int:
         return fitting_divisor(PixelBox(0, 0, side, 1), 256, 256, current=current)
 
-    assert [divisor(side, WHOLE) for side in (1, 32, 33)] == [2, 2, WHOLE]
+    assert [divisor(side, WHOLE) for side in (1, 42, 43)] == [2, 2, WHOLE]
     assert [divisor(side, 2) for side in (1, 64, 65)] == [2, 2, WHOLE]
 
 

@@ -13,7 +13,7 @@ from sam2lite_mobile.media.label_maps import exclusive_label_map
 from sam2lite_mobile.runtime import Box, FineTracker, Point, Prompt, Tracker
 from sam2lite_mobile.runtime.fine_crop import PixelBox
 from sam2lite_mobile.runtime.fine_tracker import FINER_AFTER
-from sam2lite_mobile.runtime.redetection import SEARCH_AFTER
+from sam2lite_mobile.runtime.redetection import LOST_AFTER, SEARCH_AFTER
 from tests.runtime.scripted_engine import ScriptedEngine, scene
 from tests.runtime.test_redetection import DoubtingEngine
 
@@ -159,6 +159,8 @@ def test_object_that_stays_out_of_view_is_searched_for_in_the_whole_frame_and_fo
     camera = fine(DoubtingEngine(), min_quality=0.5)
     camera.step(frame({RED: TINY}), prompts={1: by_box(TINY)})
     crop = camera.crop
+    for _ in range(LOST_AFTER - 1):
+        assert camera.step(frame({})).objects[1].visible, "for a frame it is in doubt only"
     for step in range(SEARCH_AFTER + 1):
         result = camera.step(frame({}))
         assert not result.objects[1].visible

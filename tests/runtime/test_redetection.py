@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.errors import ContractError
 from sam2lite_mobile.runtime import Box, FrameResult, Prompt, Tracker
-from sam2lite_mobile.runtime.redetection import RETURN_MARGIN, SEARCH_AFTER, Redetection
+from sam2lite_mobile.runtime.redetection import LOST_AFTER, RETURN_MARGIN, SEARCH_AFTER, Presence, Redetection
 from tests.runtime.scripted_engine import LOGIT, ScriptedEngine, Tensors, scene
 
 TAG = 200
@@ -61,10 +61,11 @@ def test_without_a_limit_what_is_not_there_is_drawn_and_remembered() -> None:
     assert set(results[5].objects[1].tokens_by_age) & {0, 1, 2, 3}, "a false frame is in memory"
 
 
-@pytest.mark.parametrize("hidden", [1, SEARCH_AFTER - 1, SEARCH_AFTER, 3 * SEARCH_AFTER])
+@pytest.mark.parametrize("hidden", [LOST_AFTER, SEARCH_AFTER, SEARCH_AFTER + LOST_AFTER, 3 * SEARCH_AFTER])
 def test_a_hidden_object_has_no_mask_and_is_found_in_another_corner_at_once(hidden: int) -> None:
     results = hidden_then_back(Tracker(DoubtingEngine(), size=256, min_quality=LIMIT), hidden=hidden)
-    for result in results[2:-1]:
+    doubted = LOST_AFTER - 1
+    for result in results[2 + doubted : -1]:
         assert not result.objects[1].visible
         assert not result.objects[1].mask.any()
     last_hidden = results[-2]
@@ -81,9 +82,10 @@ def test_after_a_while_a_return_has_to_be_surer_than_what_was_lost() -> None:
         return hidden_then_back(tracker, hidden=hidden)[-1].objects[1].visible
 
     between, sure = LIMIT + RETURN_MARGIN / 2, LIMIT + RETURN_MARGIN + 0.01
-    assert returns(between, SEARCH_AFTER - 1)
-    assert not returns(between, SEARCH_AFTER)
-    assert returns(sure, SEARCH_AFTER)
+    searched = LOST_AFTER - 1 + SEARCH_AFTER
+    assert returns(between, searched - 1)
+    assert not returns(between, searched)
+    assert returns(sure, searched)
 
 
 def test_continuity_drops_no_part_once_the_whole_frame_is_searched() -> None:
@@ -100,13 +102,13 @@ def test_continuity_drops_no_part_once_the_whole_frame_is_searched() -> None:
         assert mask[10, 11], "what is near is found in any case"
         return mask
 
-    assert not found_after(1)[far[1] : far[3], far[0] : far[2]].any()
-    assert found_after(SEARCH_AFTER)[far[1] : far[3], far[0] : far[2]].any()
+    assert not found_after(LOST_AFTER)[far[1] : far[3], far[0] : far[2]].any()
+    assert found_after(LOST_AFTER - 1 + SEARCH_AFTER)[far[1] : far[3], far[0] : far[2]].any()
 
 
 def test_continuity_restarts_at_the_place_of_the_return() -> None:
     tracker = Tracker(DoubtingEngine(), size=256, min_quality=LIMIT)
-    hidden_then_back(tracker, hidden=SEARCH_AFTER)
+    hidden_then_back(tracker, hidden=2 * SEARCH_AFTER)
     both = scene({TAG: BACK})
     both[8:24, 8:24] = scene({TAG: START})[8:24, 8:24]
     assert lies_in(tracker.step(both).objects[1].mask, BACK)
@@ -119,22 +121,45 @@ def test_a_prompt_counts_whatever_the_predicted_iou_says() -> None:
     assert result.tokens_by_age[0] > 0
 
 
-@given(quality=st.floats(0, 1), unseen=st.integers(0, 1000))
-def test_without_a_limit_everything_is_accepted_and_nothing_is_searched(quality: float, unseen: int) -> None:
+presences = st.builds(Presence, st.integers(0, 40)) | st.builds(Presence, st.just(0), st.integers(1, LOST_AFTER - 1))
+
+
+@given(quality=st.floats(0, 1), before=presences, found=st.booleans())
+def test_without_a_limit_what_is_found_is_in_view_and_nothing_is_searched(
+    quality: float, before: Presence, found: bool
+) -> None:
     rule = Redetection()
-    assert rule.accepts(quality, unseen)
-    assert not rule.searching(unseen)
+    assert rule.after(before, found=found, quality=quality).in_view is found
+    assert not rule.searching(before)
 
 
-@given(limit=st.floats(0.01, 1), quality=st.floats(0, 1), unseen=st.integers(0, 100))
-def test_a_return_after_a_search_would_also_have_been_taken_before_it(
-    limit: float, quality: float, unseen: int
+@given(limit=st.floats(0.01, 1), quality=st.floats(0, 1), before=presences)
+def test_a_surer_frame_never_hides_what_a_less_sure_one_would_show(
+    limit: float, quality: float, before: Presence
 ) -> None:
     rule = Redetection(limit)
-    assert rule.accepts(limit, 0)
-    assert rule.accepts(1.0, unseen)
-    if rule.accepts(quality, unseen + 1):
-        assert rule.accepts(quality, unseen)
+    assert rule.after(before, found=True, quality=1.0).in_view
+    if rule.after(before, found=True, quality=quality).in_view:
+        assert rule.after(before, found=True, quality=(1 + quality) / 2).in_view
+    assert not rule.after(before, found=False, quality=1.0).in_view
+
+
+def test_one_frame_below_the_limit_is_no_loss_and_the_count_starts_again() -> None:
+    rule, presence, shown = Redetection(LIMIT), Presence(), []
+    for quality in (0.9, 0.4, LIMIT, 0.4, 0.4, 0.4, 0.4):
+        presence = rule.after(presence, found=True, quality=quality)
+        shown.append(presence.in_view)
+    assert shown == [True] * (3 + LOST_AFTER - 1) + [False] * (5 - LOST_AFTER)
+    assert presence.unseen == 5 - LOST_AFTER
+
+
+def test_return_is_on_probation() -> None:
+    rule = Redetection(LIMIT)
+    back = rule.after(Presence(3), found=True, quality=0.9)
+    assert back.in_view
+    assert not rule.after(back, found=True, quality=0.4).in_view
+    settled = rule.after(back, found=True, quality=0.9)
+    assert rule.after(settled, found=True, quality=0.4).in_view
 
 
 @pytest.mark.parametrize("limit", [-0.1, 1.1, float("nan")])
