@@ -18,6 +18,7 @@ from sam2lite_mobile.cli.engine_options import (
     open_engine,
 )
 from sam2lite_mobile.cli.memory_options import Budget, SelectionName, SelectionSeed, bank_tokens, memory_choice
+from sam2lite_mobile.cli.remedy_options import Fine, MinQuality
 from sam2lite_mobile.contract import FULL_SIZE, WINDOW_MAX
 from sam2lite_mobile.errors import ContractError, explain
 
@@ -83,6 +84,8 @@ def evaluate(
     threads: Threads = 1,
     target_fps: TargetFps = None,
     switch_every: SwitchEvery = None,
+    min_quality: MinQuality = 0.0,
+    fine: Fine = False,
     prompt: Prompts = "mask",
     sequences: Sequences = None,
     max_frames: MaxFrames = None,
@@ -113,6 +116,8 @@ def evaluate(
     With --target-fps the scheduler chooses sizes up to --size, and windows, by what frames take on this machine: the
     score then depends on its speed and load. --switch-every shows what changes of the size cost, without a clock.
 
+    --min-quality and --fine are remedies against known failures (docs/failures.md): objects that come back, tiny ones.
+
     Finished sequences are kept in FILE.partial until the end; --resume goes on from there if nothing else changed.
 
     Under torchrun each process takes a share of the sequences, balanced by frames, and the first one joins the parts.
@@ -126,6 +131,7 @@ def evaluate(
     from sam2lite_mobile.evaluation.conditions import Conditions, engine_info, this_machine
     from sam2lite_mobile.evaluation.datasets import DavisLayout
     from sam2lite_mobile.evaluation.evaluate import evaluate_sequences
+    from sam2lite_mobile.evaluation.remedies import Remedies
     from sam2lite_mobile.evaluation.results import PartialRun
     from sam2lite_mobile.evaluation.selection import Selection
     from sam2lite_mobile.evaluation.shards import frames_of, share
@@ -173,6 +179,8 @@ def evaluate(
         target_fps=target_fps,
         switch_every=switch_every,
         processes=mine.count,
+        min_quality=min_quality,
+        fine=fine,
     )
     run = PartialRun.open(mine.path(result), conditions, resume=resume, part=part)
     with frame_progress() as progress:
@@ -186,6 +194,7 @@ def evaluate(
             window=window,
             memory=memory,
             pace=pace,
+            remedies=Remedies(min_quality, fine),
             max_frames=max_frames,
             loop_frames=loop,
             flicker=flicker,

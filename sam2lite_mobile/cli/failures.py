@@ -9,6 +9,7 @@ import typer
 
 from sam2lite_mobile.cli.engine_options import Checkpoint, EngineName, Package, Size, Threads, open_engine
 from sam2lite_mobile.cli.eval import Data, Prompts, Sequences, Split, prompt_kind, subset
+from sam2lite_mobile.cli.remedy_options import Fine, MinQuality
 from sam2lite_mobile.contract import WINDOW_MAX
 from sam2lite_mobile.errors import ContractError, explain
 
@@ -79,11 +80,14 @@ def run(
     size: Size = 256,
     threads: Threads = 1,
     prompt: Prompts = "mask",
+    min_quality: MinQuality = 0.0,
+    fine: Fine = False,
 ) -> None:
     """Track every video of the suite, and print the means of every kind of failure.
 
     FILE has every video: J&F, whether the object was found again within 15 frames of its return, masks where it is
-    hidden, frames on the look-alike, frames lost, and the median time of a frame.
+    hidden, frames on the look-alike, frames lost, and the median time of a frame. --min-quality and --fine are the
+    remedies against what is measured here.
     """
     from sam2lite_mobile import __version__
     from sam2lite_mobile.cli.progress import frame_progress
@@ -92,6 +96,7 @@ def run(
     from sam2lite_mobile.evaluation.failures.measures import by_kind
     from sam2lite_mobile.evaluation.failures.run import SCHEMA_VERSION, FailuresResult, run_case, write_failures
     from sam2lite_mobile.evaluation.failures.table import markdown
+    from sam2lite_mobile.evaluation.remedies import Remedies
     from sam2lite_mobile.media.atomic_file import replace_file
 
     for option, path in (("--json", result), ("--table", table)):
@@ -104,6 +109,7 @@ def run(
     if not cases:
         raise ContractError(explain("--kinds", expected="kinds of this suite", got=kinds, do="leave it out"))
     ready = open_engine(engine, checkpoint=checkpoint, package=package, threads=threads, size=size, window=WINDOW_MAX)
+    remedies = Remedies(min_quality, fine)
     scores = []
     with frame_progress() as progress:
         task = progress.add_task("tracking", total=None)
@@ -112,7 +118,9 @@ def run(
             progress.update(task, description=name, completed=done, total=total)
 
         for case in cases:
-            scores.append(run_case(ready.engine, suite, case, size=size, prompt=kind, on_frame=on_frame))
+            scores.append(
+                run_case(ready.engine, suite, case, size=size, prompt=kind, remedies=remedies, on_frame=on_frame)
+            )
     measured = FailuresResult(
         schema_version=SCHEMA_VERSION,
         package_version=__version__,
@@ -123,6 +131,8 @@ def run(
         machine=this_machine(),
         cases=scores,
         kinds=by_kind(scores),
+        min_quality=min_quality,
+        fine=fine,
     )
     write_failures(result, measured)
     text = markdown(measured)

@@ -20,6 +20,7 @@ from sam2lite_mobile.cli.engine_options import (
 )
 from sam2lite_mobile.cli.interrupt import INTERRUPTED
 from sam2lite_mobile.cli.prompt_options import check_reachable, expand_groups, parse_prompts
+from sam2lite_mobile.cli.remedy_options import Fine, MinQuality
 from sam2lite_mobile.contract import FULL_SIZE, WINDOW_MAX
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def track(
     window: Window = WINDOW_MAX,
     threads: Threads = 1,
     target_fps: TargetFps = None,
+    min_quality: MinQuality = 0.0,
+    fine: Fine = False,
     start_frame: StartFrame = 0,
     max_frames: MaxFrames = None,
     memory_cells: MemoryCells = False,
@@ -102,11 +105,15 @@ def track(
     (a tracker's step, without reading and writing files); all of them are loaded before the first frame. Frames with
     prompts have the largest. frames.jsonl then says why each frame has its size.
 
+    With --min-quality an object that is hidden has no mask, and is searched for in the whole frame after a while. With
+    --fine the frame is cropped to where the objects are while they are tiny: finer masks for the same encoding.
+
     DIR gets masks/FRAME.png (palette PNG in DAVIS layout, pixel = object id), overlay.mp4, frames.jsonl (one line a
     frame) and summary.json. Ctrl-C ends the run after the current frame, keeps what is finished and exits with 130.
     """
     from sam2lite_mobile.cli.engine_options import check_target_fps
     from sam2lite_mobile.cli.track_run import run_tracking
+    from sam2lite_mobile.evaluation.remedies import Remedies
     from sam2lite_mobile.media.frames import FrameRange
     from sam2lite_mobile.media.output_folder import staged_folder
     from sam2lite_mobile.media.recording import RUN_FILES
@@ -139,6 +146,7 @@ def track(
             size=size,
             window=window,
             target_fps=target_fps,
+            remedies=Remedies(min_quality, fine),
             frames_expected=expected,
             memory_cells=memory_cells,
         )

@@ -18,6 +18,7 @@ from sam2lite_mobile.cli.track_summary import (
 )
 from sam2lite_mobile.errors import DataError, explain
 from sam2lite_mobile.evaluation.conditions import engine_info, this_machine
+from sam2lite_mobile.evaluation.remedies import NO_REMEDY, Remedies
 from sam2lite_mobile.media.frames import FrameSource
 from sam2lite_mobile.media.recording import FrameRecord, TrackRecorder
 from sam2lite_mobile.runtime.adaptive_tracker import AdaptiveTracker
@@ -36,17 +37,19 @@ def run_tracking(
     size: int,
     window: int,
     target_fps: float | None = None,
+    remedies: Remedies = NO_REMEDY,
     frames_expected: int | None,
     memory_cells: bool = False,
 ) -> TrackSummary:
     """Track every frame of the source and write all files of the run into `folder`; the summary that was written.
 
-    target_fps: sizes up to `size`, and windows, are the scheduler's. The first Ctrl-C ends the loop after the current
-    frame and leaves complete files. frames_expected: for the progress bar, None where nobody knows. memory_cells: also
-    record what the memory holds after each frame. Raises DataError if the source has no frame or breaks, ContractError
-    for a prompt that does not fit the frames.
+    target_fps: sizes up to `size`, and windows, are the scheduler's. remedies: against known failures. The first
+    Ctrl-C ends the loop after the current frame and leaves complete files. frames_expected: for the progress bar, None
+    where nobody knows. memory_cells: also record what the memory holds after each frame. Raises DataError if the
+    source has no frame or breaks, ContractError for a prompt that does not fit the frames.
     """
-    tracker = Tracker(opened.engine, size=size, window=window)
+    plain = Tracker(opened.engine, size=size, window=window, min_quality=remedies.min_quality)
+    tracker = remedies.around(plain)
     adaptive = None
     if target_fps is not None:
         sizes = tuple(each for each in opened.engine.sizes if each <= size)
@@ -85,6 +88,8 @@ def run_tracking(
         engine=engine_info(opened.engine.describe(), opened.checkpoint_sha256),
         machine=this_machine(),
         latency_ms=summarize_latency(records),
+        min_quality=remedies.min_quality,
+        fine=remedies.fine,
         adaptive=None if target_fps is None else summarize_adaptive(records, target_fps=target_fps),
     )
     write_summary(folder, summary)

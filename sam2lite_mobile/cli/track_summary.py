@@ -51,7 +51,8 @@ class AdaptiveSummary(Struct, frozen=True, forbid_unknown_fields=True):
 class TrackSummary(Struct, frozen=True, forbid_unknown_fields=True):
     """A finished or interrupted run. Frames are indices in the source; times leave out frames without objects.
 
-    adaptive: of a run with a target rate, else null; `size` is then the largest.
+    adaptive: of a run with a target rate, else null; `size` is then the largest. min_quality, fine: remedies that
+    the run was made with.
     """
 
     source: str
@@ -69,6 +70,8 @@ class TrackSummary(Struct, frozen=True, forbid_unknown_fields=True):
     machine: Machine
     latency_ms: dict[str, Percentiles]
     adaptive: AdaptiveSummary | None = None
+    min_quality: float = 0.0
+    fine: bool = False
     timer: str = TIMER_SCOPE
     package_version: str = __version__
     schema_version: int = SCHEMA_VERSION

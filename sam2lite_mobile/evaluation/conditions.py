@@ -45,7 +45,8 @@ class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
     scored the tokens, None without a budget. selection_seed: of the random selection, else None. loop_frames: frames
     that were tracked of each clip, forth and back; None: once forth. target_fps: sizes and windows are the scheduler's,
     for this rate. switch_every: another size after so many frames. With either, `size` and `window` are those of a
-    prompted frame. processes: that shared the sequences, which times may depend on.
+    prompted frame. processes: that shared the sequences, which times may depend on. min_quality, fine: remedies
+    against known failures (`remedies.py`).
     """
 
     package_version: str
@@ -66,6 +67,8 @@ class Conditions(Struct, frozen=True, forbid_unknown_fields=True):
     target_fps: Annotated[float, Meta(gt=0)] | None = None
     switch_every: Annotated[int, Meta(ge=1)] | None = None
     processes: Annotated[int, Meta(ge=1)] = 1
+    min_quality: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    fine: bool = False
 
 
 def engine_info(

@@ -21,6 +21,7 @@ from sam2lite_mobile.evaluation.launched import processes_here
 from sam2lite_mobile.evaluation.memory_choice import MemoryChoice, choosing_tracker
 from sam2lite_mobile.evaluation.pacing import FIXED, Pace
 from sam2lite_mobile.evaluation.prompting import PromptKind, prompt_from_mask
+from sam2lite_mobile.evaluation.remedies import NO_REMEDY, Remedies
 from sam2lite_mobile.evaluation.results import (
     ObjectScores,
     ResidentSample,
@@ -84,6 +85,7 @@ def evaluate_sequences(
     window: int = WINDOW_MAX,
     memory: MemoryChoice = BY_GATE,
     pace: Pace = FIXED,
+    remedies: Remedies = NO_REMEDY,
     max_frames: int | None = None,
     loop_frames: int | None = None,
     flicker: bool = False,
@@ -103,6 +105,7 @@ def evaluate_sequences(
             window=window,
             memory=memory,
             pace=pace,
+            remedies=remedies,
             max_frames=max_frames,
             loop_frames=loop_frames,
             flicker=flicker,
@@ -123,6 +126,7 @@ def evaluate_sequence(
     window: int = WINDOW_MAX,
     memory: MemoryChoice = BY_GATE,
     pace: Pace = FIXED,
+    remedies: Remedies = NO_REMEDY,
     max_frames: int | None = None,
     loop_frames: int | None = None,
     flicker: bool = False,
@@ -139,12 +143,12 @@ def evaluate_sequence(
     appears in the last two frames has no evaluated frame and is left out.
 
     size, window: input size R in pixels and memory window in frames. memory: which tokens are kept, of as many as the
-    engine's bank holds. pace: sizes and windows from frame to frame, if not these. max_frames: only so many frames are
-    used, as if the sequence ended there. loop_frames: those are gone through forth and back until so many frames are
-    tracked, and the process's memory is told on the way. flicker: also measure it (`flicker.py`), which takes about as
-    long as tracking does. memory_cells: also keep what the memory held after each frame. save_masks: label maps are
-    written to SAVE_MASKS/SEQUENCE/FRAME.png, those of the first time that a looped clip shows the frame. pictures:
-    folder for SEQUENCE.jpg (`sequence_picture.py`).
+    engine's bank holds. pace: sizes and windows from frame to frame, if not these. remedies: against known
+    failures. max_frames: only so many frames are used, as if the sequence ended there. loop_frames: those are gone
+    through forth and back until so many frames are tracked, and the process's memory is told on the way. flicker: also
+    measure it (`flicker.py`), which takes about as long as tracking does. memory_cells: also keep what the memory held
+    after each frame. save_masks: label maps are written to SAVE_MASKS/SEQUENCE/FRAME.png, those of the first time that
+    a looped clip shows the frame. pictures: folder for SEQUENCE.jpg (`sequence_picture.py`).
     Raises DataError for a broken data set, ContractError for an option that the contract does not have.
     """
     if max_frames is not None and max_frames < FRAMES_MIN:
@@ -157,7 +161,11 @@ def evaluate_sequence(
             explain(sequence, expected=f"{FRAMES_MIN} frames or more", got=len(clip), do="leave the sequence out")
         )
     frames = clip if loop_frames is None else forth_and_back(clip, loop_frames)
-    tracker = choosing_tracker(engine, memory, size=size, window=window, timer=time.perf_counter)
+    tracker = remedies.around(
+        choosing_tracker(
+            engine, memory, size=size, window=window, timer=time.perf_counter, min_quality=remedies.min_quality
+        )
+    )
     step = pace.step_of(tracker)
     tracks: dict[int, _Track] = {}
     sizes: list[int] = []

@@ -23,7 +23,13 @@ class MemoryChoice:
 
 
 def choosing_tracker(
-    engine: Engine, choice: MemoryChoice, *, size: int, window: int, timer: Callable[[], float] | None = None
+    engine: Engine,
+    choice: MemoryChoice,
+    *,
+    size: int,
+    window: int,
+    timer: Callable[[], float] | None = None,
+    min_quality: float = 0.0,
 ) -> Tracker:
     """A tracker for one video that remembers by this choice. The other arguments and the errors are `Tracker`'s.
 
@@ -31,7 +37,14 @@ def choosing_tracker(
     refused with a ContractError.
     """
     if choice.selection is None:
-        return Tracker(UnboundedEngine(engine), size=size, window=window, timer=timer, new_memory=UnboundedMemory)
+        return Tracker(
+            UnboundedEngine(engine),
+            size=size,
+            window=window,
+            timer=timer,
+            new_memory=UnboundedMemory,
+            min_quality=min_quality,
+        )
     if choice.selection is not Selection.GATE:
         engine = SelectionEngine(engine, choice.selection, seed=choice.seed)
-    return Tracker(engine, size=size, window=window, timer=timer)
+    return Tracker(engine, size=size, window=window, timer=timer, min_quality=min_quality)

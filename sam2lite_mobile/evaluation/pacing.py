@@ -15,7 +15,8 @@ from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.runtime.adaptive_tracker import AdaptiveTracker
 from sam2lite_mobile.runtime.prompts import Prompt
 from sam2lite_mobile.runtime.scheduler import Scheduler, window_at
-from sam2lite_mobile.runtime.tracker import FrameResult, Tracker
+from sam2lite_mobile.runtime.tracker import FrameResult
+from sam2lite_mobile.runtime.video_tracker import VideoTracker
 
 Step = Callable[[NDArray[np.uint8], Mapping[int, Prompt] | None], FrameResult]
 """Tracks the next frame of one video: the frame and its prompts in, the result out."""
@@ -26,7 +27,7 @@ SECOND_MS = 1000.0
 class Pace(Protocol):
     """How the frames of a video are stepped."""
 
-    def step_of(self, tracker: Tracker) -> Step:
+    def step_of(self, tracker: VideoTracker) -> Step:
         """The steps of one video with this tracker."""
         ...
 
@@ -35,7 +36,7 @@ class Pace(Protocol):
 class FixedPace:
     """Every frame as the tracker was made."""
 
-    def step_of(self, tracker: Tracker) -> Step:
+    def step_of(self, tracker: VideoTracker) -> Step:
         """The steps of one video."""
         return lambda frame, prompts: tracker.step(frame, prompts=prompts)
 
@@ -60,7 +61,7 @@ class SwitchingPace:
         place = (index // self.every) % max(2 * last, 1)
         return self.sizes[abs(last - place)]
 
-    def step_of(self, tracker: Tracker) -> Step:
+    def step_of(self, tracker: VideoTracker) -> Step:
         """The steps of one video."""
         index = -1
 
@@ -81,7 +82,7 @@ class TargetPace:
     target_fps: float
     sizes: tuple[int, ...]
 
-    def step_of(self, tracker: Tracker) -> Step:
+    def step_of(self, tracker: VideoTracker) -> Step:
         """The steps of one video, with a scheduler of its own; time is this machine's."""
         adaptive = AdaptiveTracker(tracker, Scheduler(SECOND_MS / self.target_fps, sizes=self.sizes))
         return lambda frame, prompts: adaptive.step(frame, time_ms=perf_counter() * SECOND_MS, prompts=prompts)

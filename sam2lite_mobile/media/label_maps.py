@@ -15,6 +15,7 @@ from sam2lite_mobile.media.limits import DEFAULT_LIMITS, MediaLimits
 from sam2lite_mobile.media.optional import import_media_library
 from sam2lite_mobile.media.palette import davis_palette
 from sam2lite_mobile.media.pictures import open_image
+from sam2lite_mobile.runtime.fine_crop import whole
 from sam2lite_mobile.runtime.masks import label_map
 from sam2lite_mobile.runtime.tracker import ObjectResult
 
@@ -68,7 +69,11 @@ def exclusive_label_map(objects: Iterable[ObjectResult], height: int, width: int
         claims += each.mask
     contested = claims > 1
     if contested.any():
-        winners = label_map({each.object_id: each.mask_logits for each in visible}, height, width)
+        winners = np.zeros_like(labels)
+        for crop in {each.crop for each in visible}:
+            part = whole(height, width) if crop is None else crop
+            logits = {each.object_id: each.mask_logits for each in visible if each.crop == crop}
+            winners[part.slices] = label_map(logits, part.height, part.width)
         contested &= winners > 0
         labels[contested] = winners[contested]
     return labels

@@ -5,6 +5,7 @@ Compared paths hold only arithmetic that IEEE 754 fixes, in a stated order, so t
 
 from sam2lite_mobile.runtime.adaptive_tracker import AdaptiveTracker
 from sam2lite_mobile.runtime.engine import Engine, EngineDescription
+from sam2lite_mobile.runtime.fine_tracker import FineTracker
 from sam2lite_mobile.runtime.frames import image_tensor, luma, resize_frame
 from sam2lite_mobile.runtime.masks import frame_mask, label_map, logits_at_frame
 from sam2lite_mobile.runtime.memory_bank import BankContents, FrameTokens, MemoryBank
@@ -22,6 +23,7 @@ __all__ = [
     "Decision",
     "Engine",
     "EngineDescription",
+    "FineTracker",
     "FrameResult",
     "FrameTokens",
     "Measurement",

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sam2lite_mobile.runtime.prompts import Prompt
 from sam2lite_mobile.runtime.scheduler import Decision, Measurement, Scheduler
 from sam2lite_mobile.runtime.thermal_cap import NOMINAL
-from sam2lite_mobile.runtime.tracker import FrameResult, Tracker
+from sam2lite_mobile.runtime.tracker import FrameResult
+from sam2lite_mobile.runtime.video_tracker import VideoTracker
 
 
 class AdaptiveTracker:
@@ -21,7 +22,7 @@ class AdaptiveTracker:
     have every size of the scheduler loaded and warmed up. Corrections, removal and reset go to the tracker itself.
     """
 
-    def __init__(self, tracker: Tracker, scheduler: Scheduler) -> None:
+    def __init__(self, tracker: VideoTracker, scheduler: Scheduler) -> None:
         self._tracker = tracker
         self._scheduler = scheduler
         self._decision = scheduler.decision

@@ -41,6 +41,11 @@ class LastPlace:
         """The place of a mask on this frame: logits [1, 1, m, m], m >= 64."""
         return cls(occupied_cells(mask_logits[0, 0] > MASK_LOGIT))
 
+    @classmethod
+    def anywhere(cls, unseen: int) -> LastPlace:
+        """The whole frame: nothing is far from it. unseen: frames since in which the object was not in view."""
+        return cls(np.full(CELLS, np.iinfo(np.uint64).max, np.uint64), unseen)
+
     def missed(self) -> LastPlace:
         """The same place after another frame in which the object was not in view."""
         return LastPlace(self.cells, self.unseen + 1)

@@ -7,8 +7,7 @@ All graphs of a call run before anything is committed, so a call that raises lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from time import perf_counter
@@ -29,31 +28,22 @@ from sam2lite_mobile.contract import (
 from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.runtime.continuity import LastPlace
 from sam2lite_mobile.runtime.engine import Engine
+from sam2lite_mobile.runtime.fine_crop import PixelBox
 from sam2lite_mobile.runtime.frames import check_frame, image_tensor, resize_frame
 from sam2lite_mobile.runtime.masks import MASK_LOGIT, check_object_id, frame_mask
 from sam2lite_mobile.runtime.memory_bank import FrameTokens, MemoryBank
 from sam2lite_mobile.runtime.motion import cell_motion, luma_grid
 from sam2lite_mobile.runtime.object_memory import ObjectMemory
 from sam2lite_mobile.runtime.prompts import Prompt, check_prompt, encode_prompt, mask_prompt_logits
+from sam2lite_mobile.runtime.redetection import Presence, Redetection
+from sam2lite_mobile.runtime.stage_clock import StageClock
 from sam2lite_mobile.runtime.tap import TAP_SIZE, mean_logits, takes_second_look
 
 MAX_OBJECTS = 16
 """Objects tracked at a time. Each bank of 384 tokens takes 1.3 MB and each object one decoding a frame."""
 VISIBILITY_LOGIT = 0.0
-"""An object that was not prompted is in view where the visibility logit and some mask logit are above 0."""
-STAGES = (
-    "resize",
-    "image_encoder",
-    "motion",
-    "prompt",
-    "mask_decoder",
-    "memory_encoder",
-    "token_gate",
-    "bank",
-    "masks",
-    "total",
-)
-"""Keys of `latency_ms`, each summed over the objects. Engine stages include the check of the outputs."""
+"""An object that was not prompted is in view where the visibility logit and some mask logit are above 0, and the
+predicted IoU is as high as `Redetection` asks."""
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -64,9 +54,11 @@ class ObjectResult:
 
     mask: bool (height, width), empty if the object is not visible. mask_logits: float32 [1, 1, R/4, R/4], as decoded;
     unless the frame was prompted, what is far from where the object was is made negative (`continuity.py`).
-    quality: predicted IoU (1 for a mask prompt). visibility: logit (16 for a mask prompt). visible: whether the frame
-    was written to memory; True on a prompted frame whatever the logit says, because the user said so. prompted: the
-    user prompted or corrected the object on this frame. tokens_by_age: bank tokens after this frame, by age in frames.
+    quality: predicted IoU (1 for a mask prompt). visibility: logit (16 for a mask prompt). visible: whether the
+    object is in view, and the frame written to memory (but for a frame of doubt, `redetection.py`); True on a prompted
+    frame whatever the logit says, because the user said so. prompted: the user prompted or corrected the object on
+    this frame. tokens_by_age: bank tokens after this frame, by age in frames.
+    crop: the part of the frame that mask_logits cover (`fine_tracker.py`), None for all of it; mask is always whole.
     """
 
     object_id: int
@@ -77,12 +69,13 @@ class ObjectResult:
     visible: bool
     prompted: bool
     tokens_by_age: dict[int, int]
+    crop: PixelBox | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class FrameResult:
     """One frame: its index from 0, the input size R and the memory window that were used, the objects in ascending
-    order of id, and milliseconds by stage (`STAGES`; 0 for a stage that did not run)."""
+    order of id, and milliseconds by stage (`stage_clock.STAGES`; 0 for a stage that did not run)."""
 
     frame_index: int
     size: int
@@ -108,33 +101,14 @@ class _Frame:
 
 @dataclass(frozen=True, eq=False)
 class _Update:
-    """One object's result and what is to be written: nothing but its bank and its place changes at the commit."""
+    """One object's result and what is to be written: its bank, place and presence change at the commit alone."""
 
     bank: ObjectMemory
     place: LastPlace | None
+    presence: Presence
     result: ObjectResult
     tokens: FrameTokens | None
     scores: NDArray[np.float32] | None
-
-
-class _StageClock:
-    """Milliseconds by stage, summed, from a timer in seconds."""
-
-    def __init__(self, timer: Callable[[], float]) -> None:
-        self._timer = timer
-        self._started = timer()
-        self._latency_ms = dict.fromkeys(STAGES, 0.0)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = self._timer()
-        yield
-        self._latency_ms[name] += (self._timer() - started) * 1000
-
-    def stop(self) -> dict[str, float]:
-        """All stages, with `total` since construction."""
-        self._latency_ms["total"] = (self._timer() - self._started) * 1000
-        return self._latency_ms
 
 
 class Tracker:
@@ -143,7 +117,8 @@ class Tracker:
     engine: runs the graphs; load and warm it up before, or the first frame pays for it. size: input size R of a frame
     unless `step` says otherwise; it may change from frame to frame. window: memory window in frames, likewise.
     timer: seconds, monotonic; `time.perf_counter` if None. It feeds `latency_ms` and nothing else. new_memory: makes
-    the memory of a new object; a `MemoryBank` of the engine's budget if None.
+    the memory of a new object; a `MemoryBank` of the engine's budget if None. min_quality: predicted IoU below which an
+    object is out of view, and above which it is found again (`redetection.py`); 0: whatever is found is taken.
 
     A first prompt of points alone is decoded at the smallest size too, where the engine has it (`tap.py`).
 
@@ -159,7 +134,9 @@ class Tracker:
         window: int = WINDOW_MAX,
         timer: Callable[[], float] | None = None,
         new_memory: Callable[[], ObjectMemory] | None = None,
+        min_quality: float = 0.0,
     ) -> None:
+        self._redetection = Redetection(min_quality)
         self._engine = engine
         self._bank_tokens = engine.bank_tokens
         self._size = self._checked_size(size)
@@ -168,6 +145,7 @@ class Tracker:
         self._new_memory = partial(MemoryBank, engine.bank_tokens) if new_memory is None else new_memory
         self._banks: dict[int, ObjectMemory] = {}
         self._places: dict[int, LastPlace] = {}
+        self._presences: dict[int, Presence] = {}
         self._last: _Frame | None = None
         self._empty_prompt: Tensors | None = None
 
@@ -192,7 +170,7 @@ class Tracker:
         Raises ContractError for a bad frame, prompt, id, size or window, too many objects, or a graph whose outputs
         are misshapen or not finite; the engine's own errors pass through.
         """
-        clock = _StageClock(self._timer)
+        clock = StageClock(self._timer)
         prompts = {} if prompts is None else prompts
         size = self._size if size is None else self._checked_size(size)
         window = self._window if window is None else _checked_window(window)
@@ -224,7 +202,7 @@ class Tracker:
         tokens are left out of view unless the user prompted them (see `MemoryBank.view`), so corrections of one frame
         build on each other. Raises ContractError if there is no frame yet, and as `step` does.
         """
-        clock = _StageClock(self._timer)
+        clock = StageClock(self._timer)
         if self._last is None:
             raise _error("correction", "a frame to correct", "no frame yet", "call step first")
         self._check_prompts({object_id: prompt}, self._last.height, self._last.width)
@@ -232,6 +210,55 @@ class Tracker:
         update = self._segment(current, object_id, prompt=prompt, clock=clock)
         self._last = current
         return self._commit(update, frame_index=current.index, clock=clock)
+
+    def recast(
+        self,
+        frame: NDArray[np.uint8],
+        masks: Mapping[int, NDArray[np.bool_]],
+        *,
+        anchors: Collection[int] = (),
+    ) -> dict[str, float]:
+        """Look at the last frame once more through another crop, in which the frames after it will come.
+
+        frame: uint8 (height, width, 3), the last frame in the new crop; another height and width than before are
+        allowed. masks: of the objects that were in view there, bool (height, width), by object id. Their tokens of
+        that frame are written again from these masks, at the place where they lie now; older tokens stay as they are.
+        anchors: ids whose tokens of that frame are a prompt's. No motion is seen between crops; an object without a
+        mask is looked for everywhere. Gives back milliseconds by stage.
+        Raises ContractError if there is no frame yet, an id is not tracked, or a mask is empty or misshapen.
+        """
+        clock = StageClock(self._timer)
+        last = self._last
+        if last is None:
+            raise _error("recast", "a frame to look at again", "no frame yet", "call step first")
+        check_frame(frame)
+        height, width = frame.shape[:2]
+        for object_id, mask in masks.items():
+            self._check_tracked(object_id)
+            check_prompt(Prompt.from_mask(mask), height, width)
+        with clock.stage("resize"):
+            resized = resize_frame(frame, last.size)
+        with clock.stage("motion"):
+            grid = luma_grid(resized)
+        still = np.zeros_like(last.motion)
+        current = _Frame(last.index, height, width, last.size, last.window, resized, grid, still, None)
+        written = {}
+        if masks:
+            current = self._encoded(current, clock)
+        for object_id, mask in sorted(masks.items()):
+            with clock.stage("prompt"):
+                mask_logits = mask_prompt_logits(mask, last.size)
+            bank, anchor = self._banks[object_id], object_id in anchors
+            tokens, scores = self._remember(current, bank, mask_logits, anchor=anchor, clock=clock)
+            written[object_id] = (tokens, scores, LastPlace.of(mask_logits))
+        with clock.stage("bank"):
+            for object_id, place in self._places.items():
+                self._places[object_id] = LastPlace.anywhere(place.unseen)
+            for object_id, (tokens, scores, place) in written.items():
+                self._banks[object_id].replace_frame(tokens, scores)
+                self._places[object_id] = place
+        self._last = current
+        return clock.stop()
 
     def memory_cells(self, object_id: int) -> dict[int, NDArray[np.int64]]:
         """Which cells of which frame the memory of an object holds now, oldest frame first; for inspection.
@@ -246,18 +273,20 @@ class Tracker:
         self._check_tracked(object_id)
         del self._banks[object_id]
         self._places.pop(object_id, None)
+        self._presences.pop(object_id, None)
 
     def reset(self) -> None:
         """Forget all objects and the last frame: the next frame has index 0 and may have another size."""
         self._banks.clear()
         self._places.clear()
+        self._presences.clear()
         self._last = None
 
     def _check_tracked(self, object_id: int) -> None:
         if object_id not in self._banks:
             raise _error("object id", f"one of {list(self.object_ids)}", repr(object_id), "name a tracked object")
 
-    def _encoded(self, frame: _Frame, clock: _StageClock) -> _Frame:
+    def _encoded(self, frame: _Frame, clock: StageClock) -> _Frame:
         """The frame with the image encoder's outputs; runs it if it has not run."""
         if frame.features is not None:
             return frame
@@ -265,10 +294,11 @@ class Tracker:
             image = image_tensor(frame.resized)
         return replace(frame, features=self._run("image_encoder", frame.size, {"image": image}, clock))
 
-    def _segment(self, frame: _Frame, object_id: int, *, prompt: Prompt | None, clock: _StageClock) -> _Update:
+    def _segment(self, frame: _Frame, object_id: int, *, prompt: Prompt | None, clock: StageClock) -> _Update:
         """Run one object's graphs on a frame, without changing anything that a later call could see."""
         bank = self._banks[object_id] if object_id in self._banks else self._new_memory()
-        place = self._places.get(object_id)
+        place, before = self._places.get(object_id), self._presences.get(object_id, Presence())
+        presence = Presence()  # of a prompted object: the user says that it is there
         if prompt is not None and prompt.mask is not None:
             with clock.stage("prompt"):
                 mask_logits = mask_prompt_logits(prompt.mask, frame.size)
@@ -282,12 +312,14 @@ class Tracker:
                 coarse = self._decode(self._at_tap_size(frame, clock), bank, prompt=prompt, clock=clock)
                 with clock.stage("masks"):
                     mask_logits = mean_logits(mask_logits, coarse["mask_logits"])
-            if prompt is None and place is not None:
+            if prompt is None and place is not None and not self._redetection.searching(before):
                 with clock.stage("masks"):
                     mask_logits = place.keep_near(mask_logits)
             quality, visibility = float(decoded["quality"][0, 0]), float(decoded["visibility"][0, 0])
-            in_view = visibility > VISIBILITY_LOGIT and bool((mask_logits > MASK_LOGIT).any())
-            visible = prompt is not None or in_view
+            if prompt is None:
+                found = visibility > VISIBILITY_LOGIT and bool((mask_logits > MASK_LOGIT).any())
+                presence = self._redetection.after(before, found=found, quality=quality)
+            visible = presence.in_view
             with clock.stage("masks"):
                 if visible:
                     mask = frame_mask(mask_logits, frame.height, frame.width)
@@ -296,27 +328,26 @@ class Tracker:
         prompted = prompt is not None
         result = ObjectResult(object_id, mask, mask_logits, quality, visibility, visible, prompted, {})
         if not visible:
-            return _Update(bank, None if place is None else place.missed(), result, None, None)
-        tokens = self._remember(frame, mask_logits, anchor=prompted, clock=clock)
-        with clock.stage("bank"):
-            gate_inputs = bank.gate_inputs(tokens)
-        scores = self._run("token_gate", frame.size, gate_inputs, clock)["scores"][0]
-        return _Update(bank, LastPlace.of(mask_logits), result, tokens, scores)
+            return _Update(bank, None if place is None else place.missed(), presence, result, None, None)
+        if prompt is None and self._redetection.doubts(quality):
+            return _Update(bank, place, presence, result, None, None)
+        tokens, scores = self._remember(frame, bank, mask_logits, anchor=prompted, clock=clock)
+        return _Update(bank, LastPlace.of(mask_logits), presence, result, tokens, scores)
 
-    def _at_tap_size(self, frame: _Frame, clock: _StageClock) -> _Frame:
+    def _at_tap_size(self, frame: _Frame, clock: StageClock) -> _Frame:
         """The frame as the second look at a first tap sees it, encoded."""
         with clock.stage("resize"):
             resized = resize_frame(frame.resized, TAP_SIZE)
         return self._encoded(replace(frame, size=TAP_SIZE, resized=resized, features=None), clock)
 
-    def _decode(self, frame: _Frame, bank: ObjectMemory, *, prompt: Prompt | None, clock: _StageClock) -> Tensors:
+    def _decode(self, frame: _Frame, bank: ObjectMemory, *, prompt: Prompt | None, clock: StageClock) -> Tensors:
         """The mask decoder's outputs for one object."""
         with clock.stage("bank"):
             memory = bank.view(frame.index, frame.window)
         prompt_tensors = self._prompt_tensors(prompt, frame, clock)
         return self._run("mask_decoder", frame.size, {**_features(frame), **memory, **prompt_tensors}, clock)
 
-    def _prompt_tensors(self, prompt: Prompt | None, frame: _Frame, clock: _StageClock) -> Tensors:
+    def _prompt_tensors(self, prompt: Prompt | None, frame: _Frame, clock: StageClock) -> Tensors:
         """The prompt encoder's outputs. Those of eight empty slots never change and are computed once."""
         if prompt is None and self._empty_prompt is not None:
             return self._empty_prompt
@@ -328,18 +359,22 @@ class Tracker:
         return tensors
 
     def _remember(
-        self, frame: _Frame, mask_logits: NDArray[np.float32], *, anchor: bool, clock: _StageClock
-    ) -> FrameTokens:
-        """The tokens that the frame adds to an object's memory."""
+        self, frame: _Frame, bank: ObjectMemory, mask_logits: NDArray[np.float32], *, anchor: bool, clock: StageClock
+    ) -> tuple[FrameTokens, NDArray[np.float32]]:
+        """The tokens that the frame adds to an object's memory, and the gate's scores for the bank with them."""
         inputs = {"features": _features(frame)["features"], "mask_logits": mask_logits}
         memory = self._run("memory_encoder", frame.size, inputs, clock)
         keys, values, uncertainty = memory["keys"][0], memory["values"][0], memory["uncertainty"][0]
-        return FrameTokens(frame.index, keys, values, frame.motion, uncertainty, anchor)
+        tokens = FrameTokens(frame.index, keys, values, frame.motion, uncertainty, anchor)
+        with clock.stage("bank"):
+            gate_inputs = bank.gate_inputs(tokens)
+        return tokens, self._run("token_gate", frame.size, gate_inputs, clock)["scores"][0]
 
-    def _commit(self, update: _Update, *, frame_index: int, clock: _StageClock) -> ObjectResult:
+    def _commit(self, update: _Update, *, frame_index: int, clock: StageClock) -> ObjectResult:
         """Write an object's tokens, all of which were checked when the graphs ran, and complete its result."""
         with clock.stage("bank"):
             self._banks[update.result.object_id] = update.bank
+            self._presences[update.result.object_id] = update.presence
             if update.place is not None:
                 self._places[update.result.object_id] = update.place
             if update.tokens is not None and update.scores is not None:
@@ -351,7 +386,7 @@ class Tracker:
         graph: str,
         size: int,
         tensors: Tensors,
-        clock: _StageClock,
+        clock: StageClock,
         *,
         stage: str | None = None,
     ) -> dict[str, NDArray[np.float32]]:

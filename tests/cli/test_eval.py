@@ -9,7 +9,7 @@ import pytest
 
 from sam2lite_mobile.evaluation import evaluate
 from sam2lite_mobile.evaluation.latency import TIMER_SCOPE
-from sam2lite_mobile.evaluation.results import read_result
+from sam2lite_mobile.evaluation.results import EvaluationResult, read_result
 from sam2lite_mobile.evaluation.sequence_picture import CELL_WIDTH, COLUMNS
 from sam2lite_mobile.media.pictures import read_picture
 from sam2lite_mobile.student.checkpoint import save_student
@@ -221,3 +221,19 @@ def test_switching_and_a_target_are_refused_together(sam2lite: Run, data: Path, 
     assert (call.status, "sizes: expected --target-fps or --switch-every, got both" in call.err) == (2, True)
     call = sam2lite(*arguments, "--target-fps", -1)
     assert (call.status, "--target-fps: expected more than 0" in call.err) == (2, True)
+
+
+def test_remedies_are_part_of_the_conditions_and_change_what_is_tracked(
+    sam2lite: Run, data: Path, tmp_path: Path
+) -> None:
+    def evaluated(name: str, *options: object) -> EvaluationResult:
+        call = sam2lite("eval", "--data", data, "--split", "tiny", "--json", tmp_path / name, *options, *FAST)
+        assert call.status == 0, call.err
+        return read_result(tmp_path / name)
+
+    plain, strict = evaluated("plain.json"), evaluated("strict.json", "--min-quality", 1, "--fine")
+    assert (plain.conditions.min_quality, plain.conditions.fine) == (0, False)
+    assert (strict.conditions.min_quality, strict.conditions.fine) == (1, True)
+    assert strict.sequences[0].objects[0].j[0] > 0.8, "the frame of the prompt counts whatever the limit"
+    assert max(strict.sequences[0].objects[0].j[1:]) == 0, "a checksum below 1 is no certain object"
+    assert min(plain.sequences[0].objects[0].j) > 0.8

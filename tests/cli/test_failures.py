@@ -30,9 +30,14 @@ def test_suite_is_made_and_measured(sam2lite: Run, tmp_path: Path) -> None:
         table,
         "--engine",
         "scripted",
+        "--min-quality",
+        0.001,
+        "--fine",
     )
     assert run.status == 0, run.err
     result = read_failures(out)
+    assert (result.min_quality, result.fine) == (0.001, True)
+    assert "predicted IoU of 0.001 or more; tiny objects in a crop." in table.read_text()
     assert [row.kind for row in result.kinds] == [Kind.CUT, Kind.LOOKALIKE]
     cut, copy = result.cases
     assert (cut.returns, cut.switched_share) == (2, None)

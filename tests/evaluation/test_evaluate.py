@@ -31,7 +31,7 @@ from sam2lite_mobile.evaluation.results import (
 )
 from sam2lite_mobile.media.cell_bits import cells_of
 from sam2lite_mobile.media.label_maps import read_label_map, write_label_map
-from sam2lite_mobile.runtime.tracker import STAGES
+from sam2lite_mobile.runtime.stage_clock import STAGES
 from tests.media.clips import HEIGHT, WIDTH, write_davis, write_pictures
 from tests.runtime.scripted_engine import ScriptedEngine, scene
 

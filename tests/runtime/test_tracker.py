@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sam2lite_mobile.contract import GRAPHS, MASK_PROMPT_LOGIT, SIZES
 from sam2lite_mobile.errors import ContractError
 from sam2lite_mobile.runtime import MAX_OBJECTS, Box, FrameResult, MemoryBank, ObjectResult, Point, Prompt, Tracker
-from sam2lite_mobile.runtime.tracker import STAGES
+from sam2lite_mobile.runtime.stage_clock import STAGES
 from tests.repository import ROOT
 from tests.runtime.scripted_engine import ScriptedEngine, scene
 

@@ -30,7 +30,8 @@ from sam2lite_mobile.evaluation.results import SequenceResult, summarize
 from sam2lite_mobile.media.json_file import write_json
 from sam2lite_mobile.runtime.engine import Engine
 from sam2lite_mobile.runtime.prompts import Prompt
-from sam2lite_mobile.runtime.tracker import FrameResult, Tracker
+from sam2lite_mobile.runtime.tracker import FrameResult
+from sam2lite_mobile.runtime.video_tracker import VideoTracker
 
 SCHEMA_VERSION = 1
 RATE_GOAL = 1.28
@@ -101,7 +102,7 @@ class _LoadedPace:
     pulses: Pulses
     generator: LoadGenerator
 
-    def step_of(self, tracker: Tracker) -> Step:
+    def step_of(self, tracker: VideoTracker) -> Step:
         step = self.pace.step_of(tracker)
         index = -1
 

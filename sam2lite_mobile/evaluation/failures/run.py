@@ -20,6 +20,7 @@ from sam2lite_mobile.evaluation.failures.painting import Mask
 from sam2lite_mobile.evaluation.failures.suite import LOOKALIKES
 from sam2lite_mobile.evaluation.pacing import FIXED, Pace
 from sam2lite_mobile.evaluation.prompting import PromptKind
+from sam2lite_mobile.evaluation.remedies import NO_REMEDY, Remedies
 from sam2lite_mobile.media.json_file import read_json, write_json
 from sam2lite_mobile.runtime.engine import Engine
 
@@ -28,7 +29,10 @@ RESULT_BYTES = 16 * 2**20
 
 
 class FailuresResult(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `sam2lite failures run` writes: how it was measured, every sequence, and the means by kind."""
+    """What `sam2lite failures run` writes: how it was measured, every sequence, and the means by kind.
+
+    min_quality, fine: remedies that it was measured with (`evaluation/remedies.py`).
+    """
 
     schema_version: int
     package_version: str
@@ -39,6 +43,8 @@ class FailuresResult(Struct, frozen=True, forbid_unknown_fields=True):
     machine: Machine
     cases: list[CaseScore]
     kinds: list[KindScore]
+    min_quality: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    fine: bool = False
 
 
 def run_case(
@@ -49,6 +55,7 @@ def run_case(
     size: int,
     prompt: PromptKind = PromptKind.MASK,
     pace: Pace = FIXED,
+    remedies: Remedies = NO_REMEDY,
     on_frame: Callable[[str, int, int], None] | None = None,
 ) -> CaseScore:
     """The score of one sequence of the suite in `root`, tracked at input size `size` from a prompt in frame 0.
@@ -75,7 +82,15 @@ def run_case(
         in_view.append(bool(truth.any()))
 
     result = evaluate_sequence(
-        engine, layout, case.name, size=size, prompt=prompt, pace=pace, on_labels=look, on_frame=on_frame
+        engine,
+        layout,
+        case.name,
+        size=size,
+        prompt=prompt,
+        pace=pace,
+        remedies=remedies,
+        on_labels=look,
+        on_frame=on_frame,
     )
     return case_score(
         case,

@@ -16,7 +16,7 @@ def markdown(result: FailuresResult) -> str:
     lines = [
         f"Prompt: {result.prompt} in frame 0; {result.size} px; {engine.name} {engine.version} {engine.precision}, "
         f"{engine.threads} thread; {result.machine.processor}; frames of {result.suite.data}, "
-        f"seed {result.suite.seed}.",
+        f"seed {result.suite.seed}{_remedies(result)}.",
         "",
         HEADER,
         "|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -28,6 +28,11 @@ def markdown(result: FailuresResult) -> str:
             f"{_percent(row.switched_share)} | {_percent(row.lost_share)} | {row.ms:.0f} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _remedies(result: FailuresResult) -> str:
+    limit = f"; predicted IoU of {result.min_quality:g} or more" if result.min_quality else ""
+    return limit + ("; tiny objects in a crop" if result.fine else "")
 
 
 def _percent(share: float | None) -> str:
