@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 
 from sam2lite_mobile.contract import GRAPHS
 from sam2lite_mobile.errors import PackageError, explain
@@ -27,6 +28,14 @@ from sam2lite_mobile.package.verify import verify_package
 
 SEQUENCE = re.compile(r"(?P<name>[^,]+), \d+ tracked of \d+ frames")
 """How the gate of a whole sequence names its clip (`converters/accuracy.py`), and no clip of a few frames does."""
+INTRODUCTION = (
+    "Written by `sam2lite packages`, not by hand: read from the manifests of packages that verify. Each file was "
+    "executed when it was built, unless its name says that it was not. Worst and median frame: mask IoU with PyTorch "
+    "in float32, each with its own memory, on short clips at every size, and on whole sequences at the largest in the "
+    "frames that PyTorch tracks (its J is above 0.5). J&F lost is in points of 100."
+)
+LINE = 118
+"""Characters of a line of the page's text."""
 NONE, NOT_RUN = "-", " (not executed)"
 
 
@@ -109,10 +118,7 @@ def overview_page(packages: Sequence[PackageFigures]) -> str:
     lines = [
         "# Packages",
         "",
-        "Written by `sam2lite packages`, not by hand: read from the manifests of packages that verify. Each file was "
-        "executed when it was built, unless its name says that it was not. Worst and median frame: mask IoU with "
-        "PyTorch in float32, each with its own memory, on short clips at every size, and on whole sequences at the "
-        "largest in the frames that PyTorch tracks (its J is above 0.5). J&F lost is in points of 100.",
+        fill(INTRODUCTION, LINE),
         "",
     ]
     for table in overview_tables(packages):
