@@ -1,9 +1,8 @@
 """Fine crop: the part of a frame that a virtual camera looks at, so that a tiny object gets finer patches.
 
 Whole pixels and whole numbers throughout. A crop has the frame's own shape at 1/2 of its sides, so an object of 10 px
-in an input of 256 px is 20 px there. Two rules keep the camera still: an object has to grow by half before a
-crop that was entered is left, and a crop stays where it is until the object comes near its
-edge.
+in an input of 256 px is 20 px there. Two rules keep the camera still: an object has to grow by half before a crop that
+was entered is left, and a crop stays where it is until the object comes near its edge.
 """
 
 from __future__ import annotations

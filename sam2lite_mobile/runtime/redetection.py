@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from sam2lite_mobile.contract import WINDOW_MAX
 from sam2lite_mobile.errors import ContractError, explain
 
-LOST_AFTER = 2
+LOST_AFTER = 3
 """Frames in a row below the limit that take an object out of view; those before are shown, but not remembered. In real
-videos the predicted IoU of an object that is well seen dips for one frame; where it is hidden, it stays low."""
+videos the predicted IoU of an object that is well seen dips for a frame; where it is hidden, it stays low."""
 SEARCH_AFTER = WINDOW_MAX
 """Frames out of view after which the whole frame is searched: no ordinary token is in the memory window any more, so
 memory speaks of the object's look alone, and its place is old."""
