@@ -295,7 +295,7 @@ class Tracker:
         """Run one object's graphs on a frame, without changing anything that a later call could see."""
         bank = self._banks[object_id] if object_id in self._banks else self._new_memory()
         place, before = self._places.get(object_id), self._presences.get(object_id, Presence())
-        presence = Presence()  # of a prompted object: the user says that it is there
+        presence = Presence(usual=before.usual)  # of a prompted object: the user says that it is there
         if prompt is not None and prompt.mask is not None:
             with clock.stage("prompt"):
                 mask_logits = mask_prompt_logits(prompt.mask, frame.size)
@@ -322,7 +322,7 @@ class Tracker:
         result = ObjectResult(object_id, mask, mask_logits, quality, visibility, visible, prompted, {})
         if not visible:
             return _Update(bank, None if place is None else place.missed(), presence, result, None, None)
-        if prompt is None and self._redetection.doubts(quality):
+        if prompt is None and quality < self._redetection.limit(before):
             return _Update(bank, place, presence, result, None, None)
         tokens, scores = self._remember(frame, bank, mask_logits, anchor=prompted, clock=clock)
         return _Update(bank, LastPlace.of(mask_logits), presence, result, tokens, scores)
