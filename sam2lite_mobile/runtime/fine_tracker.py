@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.runtime.fine_crop import WHOLE, PixelBox, fitting_divisor, placed_crop, whole
+from sam2lite_mobile.runtime.frame_result import FrameResult, ObjectResult
 from sam2lite_mobile.runtime.frames import check_frame
 from sam2lite_mobile.runtime.masks import check_object_id
 from sam2lite_mobile.runtime.prompts import Box, Point, Prompt, check_prompt
 from sam2lite_mobile.runtime.redetection import SEARCH_AFTER
-from sam2lite_mobile.runtime.tracker import FrameResult, ObjectResult, Tracker
+from sam2lite_mobile.runtime.tracker import Tracker
 
 FINER_AFTER = 4
 """Frames in a row on which the objects have to be small before a finer crop is taken, unless a prompt says where they
