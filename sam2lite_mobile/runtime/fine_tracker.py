@@ -23,9 +23,10 @@ from sam2lite_mobile.runtime.prompts import Box, Point, Prompt, check_prompt
 from sam2lite_mobile.runtime.redetection import SEARCH_AFTER
 from sam2lite_mobile.runtime.tracker import Tracker
 
-FINER_AFTER = 4
+FINER_AFTER = 24
 """Frames in a row on which the objects have to be small before a finer crop is taken, unless a prompt says where they
-are: a part of a large object, seen for a moment, is not a tiny object."""
+are: what is left of a large object that is hidden, or taken for it, is not a tiny object. A second; with 4 frames
+re-detection lost what it had won where a board hides the object (docs/failures.md)."""
 
 
 @dataclass(frozen=True)
