@@ -12,6 +12,7 @@ from sam2lite_mobile.evaluation.latency import TIMER_SCOPE
 from sam2lite_mobile.evaluation.results import EvaluationResult, read_result
 from sam2lite_mobile.evaluation.sequence_picture import CELL_WIDTH, COLUMNS
 from sam2lite_mobile.media.pictures import read_picture
+from sam2lite_mobile.runtime.redetection import LOST_AFTER
 from sam2lite_mobile.student.checkpoint import save_student
 from tests.cli.conftest import Call
 from tests.media.clips import write_davis
@@ -235,5 +236,5 @@ def test_remedies_are_part_of_the_conditions_and_change_what_is_tracked(
     assert (plain.conditions.min_quality, plain.conditions.fine) == (0, False)
     assert (strict.conditions.min_quality, strict.conditions.fine) == (1, True)
     assert strict.sequences[0].objects[0].j[0] > 0.8, "the frame of the prompt counts whatever the limit"
-    assert max(strict.sequences[0].objects[0].j[1:]) == 0, "a checksum below 1 is no certain object"
+    assert max(strict.sequences[0].objects[0].j[LOST_AFTER:]) == 0, "a checksum below 1 is no certain object"
     assert min(plain.sequences[0].objects[0].j) > 0.8
