@@ -303,7 +303,7 @@ def test_tiny_object_is_followed_in_a_crop(sam2lite: Run, tmp_path: Path) -> Non
             iou(read_label_map(tmp_path / name / "masks" / f"{step:05d}.png"), 1, truth) for name in ("fine", "plain")
         )
         assert fine > plain
-        assert fine > 0.85
+        assert fine > 0.8
     assert [record.objects[0].visible for record in lines(tmp_path / "fine")][3:7] == [True, False, False, True]
     assert [summary(tmp_path / name).fine for name in ("fine", "plain")] == [True, False]
 
