@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from sam2lite_mobile.contract import SIZES, WINDOW_MAX
 from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.runtime.adaptive_tracker import AdaptiveTracker
+from sam2lite_mobile.runtime.frame_result import FrameResult
 from sam2lite_mobile.runtime.prompts import Prompt
 from sam2lite_mobile.runtime.scheduler import Scheduler, window_at
-from sam2lite_mobile.runtime.tracker import FrameResult
 from sam2lite_mobile.runtime.video_tracker import VideoTracker
 
 Step = Callable[[NDArray[np.uint8], Mapping[int, Prompt] | None], FrameResult]

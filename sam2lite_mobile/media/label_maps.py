@@ -16,8 +16,8 @@ from sam2lite_mobile.media.optional import import_media_library
 from sam2lite_mobile.media.palette import davis_palette
 from sam2lite_mobile.media.pictures import open_image
 from sam2lite_mobile.runtime.fine_crop import whole
+from sam2lite_mobile.runtime.frame_result import ObjectResult
 from sam2lite_mobile.runtime.masks import label_map
-from sam2lite_mobile.runtime.tracker import ObjectResult
 
 BINARY_FOREGROUND = 255
 """Two-valued masks (DAVIS-2016, most editors) are black and white; their foreground is read as object 1."""

@@ -17,8 +17,8 @@ from sam2lite_mobile.media.frames import Frame
 from sam2lite_mobile.media.label_maps import exclusive_label_map, write_label_map
 from sam2lite_mobile.media.overlay import draw_overlay
 from sam2lite_mobile.media.video_writer import VideoWriter
+from sam2lite_mobile.runtime.frame_result import FrameResult
 from sam2lite_mobile.runtime.scheduler import Decision
-from sam2lite_mobile.runtime.tracker import FrameResult
 
 MASKS, OVERLAY, FRAMES, SUMMARY = "masks", "overlay.mp4", "frames.jsonl", "summary.json"
 RUN_FILES = frozenset((MASKS, OVERLAY, FRAMES, SUMMARY))

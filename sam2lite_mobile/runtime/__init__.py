@@ -6,6 +6,7 @@ Compared paths hold only arithmetic that IEEE 754 fixes, in a stated order, so t
 from sam2lite_mobile.runtime.adaptive_tracker import AdaptiveTracker
 from sam2lite_mobile.runtime.engine import Engine, EngineDescription
 from sam2lite_mobile.runtime.fine_tracker import FineTracker
+from sam2lite_mobile.runtime.frame_result import FrameResult, ObjectResult
 from sam2lite_mobile.runtime.frames import image_tensor, luma, resize_frame
 from sam2lite_mobile.runtime.masks import frame_mask, label_map, logits_at_frame
 from sam2lite_mobile.runtime.memory_bank import BankContents, FrameTokens, MemoryBank
@@ -13,7 +14,7 @@ from sam2lite_mobile.runtime.motion import cell_motion, luma_grid
 from sam2lite_mobile.runtime.object_memory import ObjectMemory
 from sam2lite_mobile.runtime.prompts import Box, Point, Prompt, encode_prompt, mask_prompt_logits
 from sam2lite_mobile.runtime.scheduler import Decision, Measurement, Reason, Scheduler
-from sam2lite_mobile.runtime.tracker import MAX_OBJECTS, FrameResult, ObjectResult, Tracker
+from sam2lite_mobile.runtime.tracker import MAX_OBJECTS, Tracker
 
 __all__ = [
     "MAX_OBJECTS",

@@ -8,10 +8,10 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
+from sam2lite_mobile.runtime.frame_result import FrameResult
 from sam2lite_mobile.runtime.prompts import Prompt
 from sam2lite_mobile.runtime.scheduler import Decision, Measurement, Scheduler
 from sam2lite_mobile.runtime.thermal_cap import NOMINAL
-from sam2lite_mobile.runtime.tracker import FrameResult
 from sam2lite_mobile.runtime.video_tracker import VideoTracker
 
 

@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.runtime.fine_crop import WHOLE, PixelBox, fitting_divisor, placed_crop, whole
+from sam2lite_mobile.runtime.frame_result import FrameResult, ObjectResult
 from sam2lite_mobile.runtime.frames import check_frame
 from sam2lite_mobile.runtime.masks import check_object_id
 from sam2lite_mobile.runtime.prompts import Box, Point, Prompt, check_prompt
 from sam2lite_mobile.runtime.redetection import SEARCH_AFTER
-from sam2lite_mobile.runtime.tracker import FrameResult, ObjectResult, Tracker
+from sam2lite_mobile.runtime.tracker import Tracker
 
-FINER_AFTER = 4
+FINER_AFTER = 24
 """Frames in a row on which the objects have to be small before a finer crop is taken, unless a prompt says where they
-are: a part of a large object, seen for a moment, is not a tiny object."""
+are: what is left of a large object that is hidden, or taken for it, is not a tiny object. A second; with 4 frames
+re-detection lost what it had won where a board hides the object (docs/failures.md)."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from sam2lite_mobile.contract import (
 from sam2lite_mobile.errors import ContractError, explain
 from sam2lite_mobile.runtime.continuity import LastPlace
 from sam2lite_mobile.runtime.engine import Engine
-from sam2lite_mobile.runtime.fine_crop import PixelBox
+from sam2lite_mobile.runtime.frame_result import FrameResult, ObjectResult
 from sam2lite_mobile.runtime.frames import check_frame, image_tensor, resize_frame
 from sam2lite_mobile.runtime.masks import MASK_LOGIT, check_object_id, frame_mask
 from sam2lite_mobile.runtime.memory_bank import FrameTokens, MemoryBank
@@ -46,42 +46,6 @@ VISIBILITY_LOGIT = 0.0
 predicted IoU is as high as `Redetection` asks."""
 
 Tensors = Mapping[str, NDArray[np.float32]]
-
-
-@dataclass(frozen=True, eq=False)
-class ObjectResult:
-    """One object on one frame.
-
-    mask: bool (height, width), empty if the object is not visible. mask_logits: float32 [1, 1, R/4, R/4], as decoded;
-    unless the frame was prompted, what is far from where the object was is made negative (`continuity.py`).
-    quality: predicted IoU (1 for a mask prompt). visibility: logit (16 for a mask prompt). visible: whether the
-    object is in view, and the frame written to memory (but for a frame of doubt, `redetection.py`); True on a prompted
-    frame whatever the logit says, because the user said so. prompted: the user prompted or corrected the object on
-    this frame. tokens_by_age: bank tokens after this frame, by age in frames.
-    crop: the part of the frame that mask_logits cover (`fine_tracker.py`), None for all of it; mask is always whole.
-    """
-
-    object_id: int
-    mask: NDArray[np.bool_]
-    mask_logits: NDArray[np.float32]
-    quality: float
-    visibility: float
-    visible: bool
-    prompted: bool
-    tokens_by_age: dict[int, int]
-    crop: PixelBox | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class FrameResult:
-    """One frame: its index from 0, the input size R and the memory window that were used, the objects in ascending
-    order of id, and milliseconds by stage (`stage_clock.STAGES`; 0 for a stage that did not run)."""
-
-    frame_index: int
-    size: int
-    window: int
-    objects: dict[int, ObjectResult]
-    latency_ms: dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,7 +262,7 @@ class Tracker:
         """Run one object's graphs on a frame, without changing anything that a later call could see."""
         bank = self._banks[object_id] if object_id in self._banks else self._new_memory()
         place, before = self._places.get(object_id), self._presences.get(object_id, Presence())
-        presence = Presence()  # of a prompted object: the user says that it is there
+        presence = Presence(usual=before.usual)  # of a prompted object: the user says that it is there
         if prompt is not None and prompt.mask is not None:
             with clock.stage("prompt"):
                 mask_logits = mask_prompt_logits(prompt.mask, frame.size)
@@ -329,7 +293,7 @@ class Tracker:
         result = ObjectResult(object_id, mask, mask_logits, quality, visibility, visible, prompted, {})
         if not visible:
             return _Update(bank, None if place is None else place.missed(), presence, result, None, None)
-        if prompt is None and self._redetection.doubts(quality):
+        if prompt is None and quality < self._redetection.limit(before):
             return _Update(bank, place, presence, result, None, None)
         tokens, scores = self._remember(frame, bank, mask_logits, anchor=prompted, clock=clock)
         return _Update(bank, LastPlace.of(mask_logits), presence, result, tokens, scores)

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sam2lite_mobile.runtime.frame_result import FrameResult
 from sam2lite_mobile.runtime.prompts import Prompt
-from sam2lite_mobile.runtime.tracker import FrameResult
 
 
 class VideoTracker(Protocol):

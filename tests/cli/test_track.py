@@ -18,6 +18,7 @@ from sam2lite_mobile.media.cell_bits import cells_of
 from sam2lite_mobile.media.label_maps import object_ids, read_label_map, write_label_map
 from sam2lite_mobile.media.recording import RUN_FILES, FrameRecord
 from sam2lite_mobile.media.source import open_source
+from sam2lite_mobile.runtime.redetection import LOST_AFTER
 from sam2lite_mobile.runtime.stage_clock import STAGES
 from tests.cli.conftest import Call
 from tests.media.clips import write_pictures, write_video
@@ -288,12 +289,12 @@ def test_without_a_target_nothing_is_said_of_the_scheduler(sam2lite: Run, clip: 
     assert all(record.scheduler is None for record in lines(tmp_path / "out"))
 
 
-def test_tiny_object_is_followed_in_a_crop_and_a_hidden_one_has_no_mask(sam2lite: Run, tmp_path: Path) -> None:
+def test_tiny_object_is_followed_in_a_crop(sam2lite: Run, tmp_path: Path) -> None:
     boxes = [(300 + 6 * step, 296, 324 + 6 * step, 320) for step in range(10)]
     frames = [scene({FIRST: box}, height=512, width=512) for box in boxes]
     frames[4:6] = [scene({}, height=512, width=512)] * 2
     clip = write_pictures(tmp_path / "clip", frames)
-    arguments = ("--box", "300,296,324,320", "--fine", "--min-quality", 0.001)
+    arguments = ("--box", "300,296,324,320", "--fine")
     assert sam2lite("track", clip, *arguments, "--out", tmp_path / "fine", *FAST).status == 0
     assert sam2lite("track", clip, *arguments[:2], "--out", tmp_path / "plain", *FAST).status == 0
     for step in (0, 1, 2, 3, 6, 9):
@@ -302,10 +303,17 @@ def test_tiny_object_is_followed_in_a_crop_and_a_hidden_one_has_no_mask(sam2lite
             iou(read_label_map(tmp_path / name / "masks" / f"{step:05d}.png"), 1, truth) for name in ("fine", "plain")
         )
         assert fine > plain
-        assert fine > 0.8  # at half the sides; plain has less
+        assert fine > 0.8
     assert [record.objects[0].visible for record in lines(tmp_path / "fine")][3:7] == [True, False, False, True]
-    assert (summary(tmp_path / "fine").min_quality, summary(tmp_path / "fine").fine) == (0.001, True)
-    assert (summary(tmp_path / "plain").min_quality, summary(tmp_path / "plain").fine) == (0.0, False)
+    assert [summary(tmp_path / name).fine for name in ("fine", "plain")] == [True, False]
+
+
+def test_an_object_that_is_never_sure_enough_is_out_of_view(sam2lite: Run, clip: Path, tmp_path: Path) -> None:
+    arguments = ("--box", "32,32,128,128", "--min-quality", 1)
+    assert sam2lite("track", clip, *arguments, "--out", tmp_path / "out", *FAST).status == 0
+    visible = [record.objects[0].visible for record in lines(tmp_path / "out")]
+    assert visible == [True] * LOST_AFTER + [False] * (6 - LOST_AFTER)  # the prompt, then doubts
+    assert summary(tmp_path / "out").min_quality == 1
 
 
 def test_a_limit_that_is_no_iou_is_a_wrong_call(sam2lite: Run, clip: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from sam2lite_mobile.media.overlay import draw_overlay
 from sam2lite_mobile.media.palette import davis_palette, overlay_colour
 from sam2lite_mobile.media.source import open_source
 from sam2lite_mobile.media.video_writer import ENCODERS, VideoWriter
-from sam2lite_mobile.runtime.tracker import ObjectResult
+from sam2lite_mobile.runtime.frame_result import ObjectResult
 from tests.media.clips import square_frame, square_mask
 
 KNOWN = frozenset({"masks", "summary.json"})

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from sam2lite_mobile.contract import GraphSpec
 from sam2lite_mobile.errors import ContractError
 from sam2lite_mobile.runtime import Box, FrameResult, Prompt, Tracker
-from sam2lite_mobile.runtime.redetection import LOST_AFTER, RETURN_MARGIN, SEARCH_AFTER, Presence, Redetection
+from sam2lite_mobile.runtime.redetection import (
+    LOST_AFTER,
+    RETURN_MARGIN,
+    SEARCH_AFTER,
+    Presence,
+    Redetection,
+)
 from tests.runtime.scripted_engine import LOGIT, ScriptedEngine, Tensors, scene
 
 TAG = 200
@@ -121,7 +127,10 @@ def test_a_prompt_counts_whatever_the_predicted_iou_says() -> None:
     assert result.tokens_by_age[0] > 0
 
 
-presences = st.builds(Presence, st.integers(0, 40)) | st.builds(Presence, st.just(0), st.integers(1, LOST_AFTER - 1))
+usuals = st.none() | st.floats(0, 1)
+presences = st.builds(Presence, st.integers(0, 40), usual=usuals) | st.builds(
+    Presence, st.just(0), st.integers(1, LOST_AFTER - 1), usuals
+)
 
 
 @given(quality=st.floats(0, 1), before=presences, found=st.booleans())
@@ -146,11 +155,22 @@ def test_a_surer_frame_never_hides_what_a_less_sure_one_would_show(
 
 def test_one_frame_below_the_limit_is_no_loss_and_the_count_starts_again() -> None:
     rule, presence, shown = Redetection(LIMIT), Presence(), []
-    for quality in (0.9, 0.4, LIMIT, 0.4, 0.4, 0.4, 0.4):
+    for quality in (0.9, 0.4, 0.9, 0.4, 0.4, 0.4, 0.4):
         presence = rule.after(presence, found=True, quality=quality)
         shown.append(presence.in_view)
     assert shown == [True] * (3 + LOST_AFTER - 1) + [False] * (5 - LOST_AFTER)
     assert presence.unseen == 5 - LOST_AFTER
+
+
+def test_limit_rises_with_what_is_usual_and_never_falls_below_the_one_that_was_asked_for() -> None:
+    rule, presence = Redetection(LIMIT), Presence()
+    for quality, usual in ((0.9, 0.9), (0.74, 0.88), (0.6, 0.88)):  # 0.9 + (0.74 - 0.9) / 8; 0.6 is doubted
+        presence = rule.after(presence, found=True, quality=quality)
+        assert presence.usual == pytest.approx(usual)
+    assert presence.doubted == 1
+    assert rule.limit(presence) == pytest.approx(0.66)
+    assert rule.limit(Presence(usual=LIMIT)) == LIMIT
+    assert Redetection().limit(presence) == 0
 
 
 def test_return_is_on_probation() -> None:

@@ -29,8 +29,8 @@ from sam2lite_mobile.evaluation.prompting import PromptKind
 from sam2lite_mobile.evaluation.results import SequenceResult, summarize
 from sam2lite_mobile.media.json_file import write_json
 from sam2lite_mobile.runtime.engine import Engine
+from sam2lite_mobile.runtime.frame_result import FrameResult
 from sam2lite_mobile.runtime.prompts import Prompt
-from sam2lite_mobile.runtime.tracker import FrameResult
 from sam2lite_mobile.runtime.video_tracker import VideoTracker
 
 SCHEMA_VERSION = 1
